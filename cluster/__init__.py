@@ -1,0 +1,1 @@
+"""Start pipeline and pretrain anywhere: this machine, Ray, torchrun. Owns the command line."""

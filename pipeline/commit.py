@@ -1,0 +1,139 @@
+"""The commit protocol: a part exists when its commit record does.
+
+    commits/<stage>/<part>.json = {stage, part, made_by, files: [{name, bytes, sha256}], rows_in, rows_out, counts, facts}
+
+Order of publication: remove a stale record, put the files, put the record. A kill between any two of these leaves
+either the old part, or no part; never a record that speaks of other bytes. `made_by` is the hash of what made the
+part (stage, its version and settings, and the content of its inputs): a rerun redoes a part exactly when that
+hash differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import DatasetError
+from pipeline.recipe import digest_of
+from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from pipeline.stage import Made
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """A published file: its name in the dataset, its size and the sha256 of its bytes."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The record of one finished part."""
+
+    stage: str
+    part: str
+    made_by: str
+    files: tuple[FileStamp, ...]
+    rows_in: int
+    rows_out: int
+    counts: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def content(self) -> str:
+        """Hash of the part's content; a redo that gives the same bytes makes nothing after it stale."""
+        return digest_of([[stamp.name, stamp.sha256] for stamp in self.files] + [self.facts])
+
+    def file(self, suffix: str) -> str:
+        """Name of the part's file that ends in `suffix`."""
+        for stamp in self.files:
+            if stamp.name.endswith(suffix):
+                return stamp.name
+        raise DatasetError(f"commit {self.stage}/{self.part}: holds no {suffix} file. Run the {self.stage} stage again.")
+
+    def to_json(self) -> bytes:
+        """The record as it is stored: the same commit gives the same bytes."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str) -> Commit:
+        """Read a stored record. Raises: DatasetError: not a commit record."""
+        try:
+            raw = json.loads(data)
+            raw["files"] = tuple(FileStamp(**stamp) for stamp in raw["files"])
+            return cls(**raw)
+        except (ValueError, TypeError, KeyError):
+            raise DatasetError(
+                f"{where}: not a commit record (damaged or foreign). Delete it, and run again to redo that part."
+            ) from None
+
+
+def made_by_hash(stage: str, version: int, settings: Any, inputs: Iterable[Commit]) -> str:
+    """Hash of everything that decides a part's content."""
+    return digest_of([stage, version, settings, [[commit.stage, commit.part, commit.content()] for commit in inputs]])
+
+
+def publish(dataset: Store, stage: str, part: str, made_by: str, made: Made) -> Commit:
+    """Publish the files of a part, then its record. Returns the record that stands."""
+    record = _record(stage, part)
+    standing = read_commit(dataset, stage, part)
+    if standing is not None and standing.made_by == made_by:
+        return standing  # another attempt of the same work was first; ours is dropped with its scratch folder
+    files = tuple(stamp_of(name, local) for name, local in made.files.items())
+    commit = Commit(stage, part, made_by, files, made.rows_in, made.rows_out, dict(made.counts), dict(made.facts))
+    if standing is not None:
+        dataset.delete(record)
+        for stamp in standing.files:
+            if stamp.name not in made.files:
+                dataset.delete(stamp.name)
+    for name, local in made.files.items():
+        dataset.put_file(local, name)
+    dataset.put_bytes(record, commit.to_json())
+    return commit
+
+
+def stamp_of(name: str, local: Path) -> FileStamp:
+    """Size and sha256 of a finished local file, under the name it will have."""
+    with local.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return FileStamp(name, local.stat().st_size, digest)
+
+
+def read_commit(dataset: Store, stage: str, part: str) -> Commit | None:
+    """The record of one part, or None where the part does not exist."""
+    name = _record(stage, part)
+    if not dataset.exists(name):
+        return None
+    return Commit.from_json(dataset.read_bytes(name), f"{dataset.url}/{name}")
+
+
+def read_commits(dataset: Store, stage: str) -> dict[str, Commit]:
+    """Part id -> record of every finished part of a stage, sorted by part id."""
+    names = dataset.list(f"commits/{stage}", ".json")
+
+    def read(name: str) -> Commit:
+        path = f"commits/{stage}/{name}"
+        return Commit.from_json(dataset.read_bytes(path), f"{dataset.url}/{path}")
+
+    with ThreadPoolExecutor(16) as pool:
+        commits = list(pool.map(read, names))
+    return {commit.part: commit for commit in commits}
+
+
+def drop_part(dataset: Store, commit: Commit) -> None:
+    """Remove a part: its record first, so that no record ever speaks of missing files."""
+    dataset.delete(_record(commit.stage, commit.part))
+    for stamp in commit.files:
+        dataset.delete(stamp.name)
+
+
+def _record(stage: str, part: str) -> str:
+    return f"commits/{stage}/{part}.json"

@@ -1,0 +1,200 @@
+"""The engine: runs a stage over the partitions that are missing or stale, on Ray Data or in this process.
+
+It is the only module of `pipeline` that imports Ray. A Ray dataset holds partition descriptors, never media:
+CPU stages run as a task pool, stages that ask for a GPU as an actor pool. What comes back is commit records.
+Both places run the same `run_part`, so their output is the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any, Literal
+
+from pydantic import Field
+
+from pipeline.commit import Commit, made_by_hash, read_commit, read_commits
+from pipeline.errors import DatasetError, PairmillError, StageError
+from pipeline.recipe import RecipeTable
+from pipeline.stage import SCRATCH, Part, Stage, run_part
+from pipeline.store import Store
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Called as (stage name, parts done, parts in all), once per finished part."""
+
+
+class EngineConfig(RecipeTable):
+    """Where stages run; the `[engine]` table of a site."""
+
+    place: Literal["ray", "process"] = "ray"
+    """`ray`: Ray Data, local or a cluster. `process`: threads of this process, for tests and debugging."""
+    address: str | None = None
+    """Address of a running Ray cluster; none starts one on this machine that ends with the run."""
+    workers: int | None = Field(default=None, ge=1)
+    """The most parts at once; none takes what the CPUs of the cluster allow."""
+
+
+class Engine:
+    """Runs stages of one dataset folder."""
+
+    def __init__(self, dataset: Store, config: EngineConfig, progress: Progress | None = None) -> None:
+        self.dataset = dataset
+        self.config = config
+        self.progress = progress or (lambda stage, done, total: None)
+
+    def run(self, stage: Stage, parts: Sequence[Part]) -> dict[str, Commit]:
+        """Bring every part of `stage` up to date. Returns part id -> commit, in the order of `parts`.
+
+        Raises: StageError: a part failed; the others that were finished stay committed.
+        """
+        finished, pending = self.plan(stage, parts)
+        total = len(parts)
+        self.progress(stage.name, len(finished), total)
+        if pending:
+            runner = _run_on_ray if self.config.place == "ray" else _run_in_process
+            for commit in runner(stage, pending, self.dataset, self.config):
+                finished[commit.part] = commit
+                self.progress(stage.name, len(finished), total)
+        log.info("stage=%s parts=%d done_now=%d", stage.name, total, len(pending))
+        return {part.id: finished[part.id] for part in parts}
+
+    def plan(self, stage: Stage, parts: Sequence[Part]) -> tuple[dict[str, Commit], list[tuple[Part, str]]]:
+        """What is up to date, and what has to be made with the hash of what will make it."""
+        standing = read_commits(self.dataset, stage.name)
+        cache: dict[str, dict[str, Commit]] = {}
+        finished, pending = {}, []
+        for part in parts:
+            inputs = [self._input(cache, *ref) for ref in part.inputs]
+            settings = [stage.settings(), dict(part.facts)]
+            made_by = made_by_hash(stage.name, stage.version, settings, inputs)
+            commit = standing.get(part.id)
+            if commit is not None and commit.made_by == made_by:
+                finished[part.id] = commit
+            else:
+                pending.append((part, made_by))
+        return finished, pending
+
+    def clean(self) -> None:
+        """Remove what killed workers left in scratch; call while no other run uses the dataset."""
+        if self.dataset.is_local:
+            shutil.rmtree(self.dataset.local_path(SCRATCH), ignore_errors=True)
+
+    def _input(self, cache: dict[str, dict[str, Commit]], stage: str, part: str) -> Commit:
+        if stage not in cache:
+            cache[stage] = read_commits(self.dataset, stage)
+        commit = cache[stage].get(part)
+        if commit is None:
+            raise DatasetError(f"{self.dataset.url}: {stage} part {part} is not committed. Run the {stage} stage first.")
+        return commit
+
+
+def _run_in_process(
+    stage: Stage, pending: list[tuple[Part, str]], dataset: Store, config: EngineConfig
+) -> Iterator[Commit]:
+    stage.setup()
+    with ThreadPoolExecutor(config.workers or os.cpu_count() or 1) as pool:
+        futures = {pool.submit(_run_guarded, stage, part, made_by, dataset): part for part, made_by in pending}
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class _RayWorker:
+    """One worker of a stage on Ray: sets up once, then makes the parts it is handed."""
+
+    def __init__(self, stage: Stage, dataset: Store) -> None:
+        self.stage, self.dataset = stage, dataset
+        stage.setup()
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        part, made_by = pickle.loads(row["task"])
+        commit = _run_guarded(self.stage, part, made_by, self.dataset)
+        return {"commit": commit.to_json()}
+
+
+def _run_task(row: dict[str, Any], stage: Stage, dataset: Store) -> dict[str, Any]:
+    return _RayWorker(stage, dataset)(row)
+
+
+def _run_on_ray(
+    stage: Stage, pending: list[tuple[Part, str]], dataset: Store, config: EngineConfig
+) -> Iterator[Commit]:
+    with ray_session(config):
+        ray_data = importlib.import_module("ray.data")
+        rows = [{"task": pickle.dumps(task)} for task in pending]
+        source = ray_data.from_items(rows, override_num_blocks=len(rows))
+        options: dict[str, Any] = {"num_cpus": stage.resources.cpus}
+        if stage.resources.memory_gb:
+            options["memory"] = stage.resources.memory_gb * 1e9
+        if stage.resources.gpus:
+            most = min(len(rows), config.workers or len(rows))
+            options["num_gpus"] = stage.resources.gpus
+            done = source.map(
+                _RayWorker, fn_constructor_args=(stage, dataset), concurrency=(1, most), **options
+            )
+        else:
+            done = source.map(_run_task, fn_args=(stage, dataset), concurrency=config.workers, **options)
+        try:
+            for row in done.iter_rows():
+                yield Commit.from_json(row["commit"], f"{stage.name} on Ray")
+        except PairmillError:
+            raise
+        except Exception as error:
+            raise _unwrap(error, stage) from error
+
+
+@contextlib.contextmanager
+def ray_session(config: EngineConfig) -> Iterator[None]:
+    """A Ray that is there for the block: the one already connected, the cluster at `address`, or one of our own."""
+    if config.place != "ray":
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray = importlib.import_module("ray")
+    if ray.is_initialized():
+        yield
+        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    if config.address is None:
+        ray.init(address="local", include_dashboard=False, **quiet)
+    else:
+        ray.init(address=config.address, **quiet)
+    context = importlib.import_module("ray.data").DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _run_guarded(stage: Stage, part: Part, made_by: str, dataset: Store) -> Commit:
+    try:
+        return run_part(stage, part, made_by, dataset)
+    except PairmillError:
+        raise
+    except Exception as error:
+        raise StageError(f"{stage.name} part {part.id}: {type(error).__name__}: {error}") from error
+
+
+def _unwrap(error: BaseException, stage: Stage) -> PairmillError:
+    """The error a worker raised, out of the layers Ray puts around it."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, PairmillError):
+            return inner
+        cause = getattr(inner, "cause", None)
+        inner = cause if isinstance(cause, BaseException) else inner.__cause__
+    last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    return StageError(f"{stage.name}: a worker failed: {last}")

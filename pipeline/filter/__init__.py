@@ -1,0 +1,1 @@
+"""Score what was fetched, and judge it: raw -> scores -> verdicts."""

@@ -1,0 +1,1 @@
+"""Read published lists and fetch their media: list -> candidates -> raw tars."""

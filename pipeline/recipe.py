@@ -1,0 +1,140 @@
+"""Recipes: TOML files read into frozen, typed tables, with overrides and errors that say what to do.
+
+A table of a recipe is a `RecipeTable` that stands beside the class that uses it. `load` reads a file, applies
+`a.b=value` overrides and validates; every mistake becomes one `RecipeError` that names the file, the setting,
+what was found and the nearest right thing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.errors import RecipeError, nearest
+
+
+class RecipeTable(BaseModel):
+    """Base of every table of a recipe: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def digest(self) -> str:
+        """sha256 of the resolved settings; equal settings have equal digests, whatever the file looked like."""
+        return digest_of(self.model_dump(mode="json"))
+
+
+R = TypeVar("R", bound=RecipeTable)
+
+
+def digest_of(value: Any) -> str:
+    """sha256 of a JSON-like value in canonical form, as hex."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load(model: type[R], recipe: str, overrides: Sequence[str] = (), *, package: str) -> R:
+    """Read the recipe named `recipe` into `model`.
+
+    Args:
+        recipe: path of a TOML file, or the name of a recipe shipped in `package`.recipes.
+        overrides: `table.key=value` strings; the value is TOML, or a bare string where it is not.
+        package: `pipeline` or `pretrain`.
+    Raises: RecipeError: no such recipe, not TOML, or settings that `model` refuses.
+    """
+    path = find(recipe, package)
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}. Correct the file at that place.") from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path}: not UTF-8 text. Save the recipe as UTF-8.") from None
+    for override in overrides:
+        _apply(data, override)
+    return check(model, data, where=str(path))
+
+
+def check(model: type[R], data: Mapping[str, Any], *, where: str) -> R:
+    """Validate `data` as `model`; a refusal becomes a `RecipeError` that names `where`."""
+    try:
+        return model.model_validate(dict(data))
+    except ValidationError as error:
+        lines = [_explain(model, item) for item in error.errors()]
+        raise RecipeError(f"{where}: " + "; ".join(lines)) from None
+
+
+def find(recipe: str, package: str) -> Path:
+    """The file of a recipe given as a path or by the name of one that ships with `package`."""
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    shipped = shipped_recipes(package)
+    if recipe in shipped:
+        return shipped[recipe]
+    if path.suffix == ".toml" or "/" in recipe:
+        raise RecipeError(f"{recipe}: no such file. Give the path of a recipe, or one of: {', '.join(shipped)}.")
+    raise RecipeError(f"recipe {recipe!r} does not ship with pairmill. {nearest(recipe, shipped)}")
+
+
+def shipped_recipes(package: str) -> dict[str, Path]:
+    """Name -> file of the recipes in `package`.recipes, sorted by name."""
+    folder = Path(str(resources.files(package))) / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    parts = name.strip().split(".")
+    if not equals or not all(parts):
+        raise RecipeError(f"--set {override!r}: wanted table.key=value, such as shard.samples=1000.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word or path is a string: --set source.path=lists/cc3m.tsv
+    table = data
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise RecipeError(f"--set {override!r}: {part!r} is a value, not a table, so it has no keys.")
+    table[parts[-1]] = value
+
+
+def _explain(model: type[BaseModel], item: Any) -> str:
+    location = [str(part) for part in item["loc"]]
+    name = ".".join(location) or "the recipe"
+    if item["type"] == "extra_forbidden":
+        return f"{name}: unknown key. {nearest(location[-1], _keys_at(model, location[:-1]))}"
+    if item["type"] == "missing":
+        return f"{name}: missing; it has no default, so set it"
+    message = item["msg"].removeprefix("Value error, ")
+    found = item.get("input")
+    if isinstance(found, (str, int, float, bool)) and item["type"] != "value_error":
+        return f"{name} is {found!r}: {message}"
+    return f"{name}: {message}"
+
+
+def _keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """The keys that the table at `location` may have; follows nested tables as far as their types tell."""
+    for part in location:
+        field = model.model_fields.get(part)
+        inner = _table_type(field.annotation) if field is not None else None
+        if inner is None:
+            return list(model.model_fields) if field is None else []
+        model = inner
+    return list(model.model_fields)
+
+
+def _table_type(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _table_type(argument)
+        if found is not None:
+            return found
+    return None

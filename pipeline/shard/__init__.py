@@ -1,0 +1,1 @@
+"""Write and read the final shards: verdicts -> shards -> examples."""

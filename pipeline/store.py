@@ -1,0 +1,194 @@
+"""A store: a folder on this machine or in a bucket, through fsspec, with writes that are whole or absent.
+
+Everything pairmill reads and writes goes through here. What is published is uploaded from a finished local file
+(`put_file`) or from memory (`put_bytes`): an exception inside `with fs.open(..., "wb")` publishes the torn file,
+so no store file is ever written as a stream.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import fsspec
+
+from pipeline.errors import StoreError
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder named by `url`: a local path, or a URL that fsspec knows (`s3://bucket/folder`).
+
+    Pickles as its URL alone, so credentials never travel: every machine takes them from its environment.
+    """
+
+    url: str
+    _cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return Store, (self.url,)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether files of this store are plain files of this machine."""
+        return "://" not in self.url or self.url.startswith("file://")
+
+    @property
+    def root(self) -> str:
+        """Path of the folder as the file system wants it, without a trailing slash."""
+        if self.is_local:
+            return os.path.abspath(self.url.removeprefix("file://"))
+        return self.fs._strip_protocol(self.url).rstrip("/")
+
+    @property
+    def fs(self) -> Any:
+        """The fsspec file system, opened once per process and store."""
+        pid = os.getpid()  # s3fs holds an event loop that does not survive a fork
+        if self._cache.get("pid") != pid:
+            try:
+                protocol = "file" if self.is_local else urlsplit(self.url).scheme
+                # Listings are cached by default; a stale one would hide parts that others have published.
+                options = {} if self.is_local else {"use_listings_cache": False}
+                self._cache.update(pid=pid, fs=fsspec.filesystem(protocol, **options))
+            except (ImportError, ValueError) as error:
+                raise StoreError(f"{self.url}: cannot open this kind of store: {error}") from None
+        return self._cache["fs"]
+
+    def path(self, name: str) -> str:
+        """Path of `name` as the file system wants it."""
+        return f"{self.root}/{name}" if name else self.root
+
+    def folder(self, name: str) -> Store:
+        """The store that is the folder `name` of this one."""
+        return Store(f"{self.url.rstrip('/')}/{name}")
+
+    def local_path(self, name: str) -> Path:
+        """The plain file behind `name`; only where `is_local`."""
+        if not self.is_local:
+            raise StoreError(f"{self.url}: not on this machine, so {name} has no local path; use `fetched`.")
+        return Path(self.path(name))
+
+    def exists(self, name: str) -> bool:
+        """Whether the file `name` is there."""
+        return self._try(name, lambda: self.fs.exists(self.path(name)))
+
+    def size(self, name: str) -> int:
+        """Bytes of the file `name`."""
+        return self._try(name, lambda: self.fs.info(self.path(name))["size"])
+
+    def list(self, folder: str, suffix: str = "") -> list[str]:
+        """Names of the files directly inside `folder` that end in `suffix`, sorted; empty where there is no folder."""
+        try:
+            entries = self.fs.ls(self.path(folder), detail=True)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"{self.url}/{folder}: cannot list: {error}") from error
+        names = [entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file"]
+        return sorted(name for name in names if name.endswith(suffix))
+
+    def read_bytes(self, name: str) -> bytes:
+        """All bytes of the file `name`."""
+        return self._try(name, lambda: self.fs.cat_file(self.path(name)))
+
+    def read_range(self, name: str, offset: int, size: int) -> bytes:
+        """`size` bytes of the file `name` from `offset`."""
+        data = self._try(name, lambda: self.fs.cat_file(self.path(name), start=offset, end=offset + size))
+        if len(data) != size:
+            raise StoreError(f"{self.url}/{name}: wanted bytes {offset}..{offset + size}, got {len(data)}: truncated.")
+        return data
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """The file `name` as a seekable binary stream; remote files are read in blocks."""
+        try:
+            stream = self.fs.open(self.path(name), "rb")
+        except OSError as error:
+            raise StoreError(f"{self.url}/{name}: cannot open: {_reason(error)}") from error
+        with stream:
+            yield stream
+
+    @contextmanager
+    def fetched(self, name: str) -> Iterator[Path]:
+        """The file `name` as a plain local file: itself where local, else a copy that goes away afterwards."""
+        if self.is_local:
+            yield self.local_path(name)
+            return
+        with tempfile.TemporaryDirectory(prefix="pairmill-") as folder:
+            local = Path(folder) / Path(name).name
+            self._try(name, lambda: self.fs.get_file(self.path(name), str(local)))
+            yield local
+
+    def put_file(self, local: Path, name: str) -> None:
+        """Publish a finished local file as `name`, replacing what was there; whole or not at all. Consumes `local`."""
+        if not self.is_local:
+            self._try(name, lambda: self.fs.put_file(str(local), self.path(name)))
+            local.unlink()
+            return
+        final = self.local_path(name)
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            if local.stat().st_dev != final.parent.stat().st_dev:
+                near = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+                shutil.move(local, near)
+                local = near
+            with local.open("rb") as stream:
+                os.fsync(stream.fileno())
+            os.replace(local, final)
+        except OSError as error:
+            raise StoreError(f"{final}: cannot write: {_reason(error)}. {_free_space(final)}") from error
+
+    def put_bytes(self, name: str, data: bytes) -> None:
+        """Publish `data` as `name`, replacing what was there; whole or not at all."""
+        if not self.is_local:
+            self._try(name, lambda: self.fs.pipe_file(self.path(name), data))
+            return
+        final = self.local_path(name)
+        near = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            near.write_bytes(data)
+        except OSError as error:
+            near.unlink(missing_ok=True)
+            raise StoreError(f"{final}: cannot write: {_reason(error)}. {_free_space(final)}") from error
+        self.put_file(near, name)
+
+    def delete(self, name: str) -> None:
+        """Remove the file or folder `name`; nothing happens where it is absent."""
+        try:
+            self.fs.rm(self.path(name), recursive=True)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreError(f"{self.url}/{name}: cannot delete: {_reason(error)}") from error
+
+    def _try(self, name: str, call: Any) -> Any:
+        """Run a store call; a missing file is told at once, what may pass is tried again by the file system itself."""
+        try:
+            return call()
+        except FileNotFoundError:
+            raise StoreError(f"{self.url}/{name}: not found.") from None
+        except PermissionError as error:
+            raise StoreError(
+                f"{self.url}/{name}: access refused: {_reason(error)}. Check the credentials in the environment."
+            ) from error
+        except OSError as error:
+            raise StoreError(f"{self.url}/{name}: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
+
+
+def _free_space(path: Path) -> str:
+    parent = next((folder for folder in path.parents if folder.exists()), None)
+    if parent is None:
+        return ""
+    return f"{shutil.disk_usage(parent).free / 1e9:.1f} GB are free there."

@@ -1,0 +1,1 @@
+"""Build checkpoints: encoders, models, objectives, one trainer on DeepSpeed ZeRO, evaluations, export."""
