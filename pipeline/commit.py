@@ -1,6 +1,7 @@
 """The commit protocol: a part exists when its commit record does.
 
-    commits/<stage>/<part>.json = {stage, part, made_by, files: [{name, bytes, sha256}], rows_in, rows_out, counts, facts}
+    commits/<stage>/<part>.json = {stage, part, made_by, files: [{name, bytes, sha256}],
+                                   rows_in, rows_out, counts, facts}
 
 Order of publication: remove a stale record, put the files, put the record. A kill between any two of these leaves
 either the old part, or no part; never a record that speaks of other bytes. `made_by` is the hash of what made the
@@ -57,7 +58,7 @@ class Commit:
         for stamp in self.files:
             if stamp.name.endswith(suffix):
                 return stamp.name
-        raise DatasetError(f"commit {self.stage}/{self.part}: holds no {suffix} file. Run the {self.stage} stage again.")
+        raise DatasetError(f"commit {self.stage}/{self.part}: holds no {suffix} file. Run it again.")
 
     def to_json(self) -> bytes:
         """The record as it is stored: the same commit gives the same bytes."""

@@ -13,13 +13,13 @@ import logging
 import os
 import pickle
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, Literal
 
 from pydantic import Field
 
-from pipeline.commit import Commit, made_by_hash, read_commit, read_commits
+from pipeline.commit import Commit, drop_part, made_by_hash, read_commits
 from pipeline.errors import DatasetError, PairmillError, StageError
 from pipeline.recipe import RecipeTable
 from pipeline.stage import SCRATCH, Part, Stage, run_part
@@ -82,6 +82,12 @@ class Engine:
                 pending.append((part, made_by))
         return finished, pending
 
+    def prune(self, stage: str, wanted: Collection[str]) -> None:
+        """Remove parts of `stage` that the plan no longer has, such as those of a list that became shorter."""
+        for part, commit in read_commits(self.dataset, stage).items():
+            if part not in wanted:
+                drop_part(self.dataset, commit)
+
     def clean(self) -> None:
         """Remove what killed workers left in scratch; call while no other run uses the dataset."""
         if self.dataset.is_local:
@@ -92,7 +98,7 @@ class Engine:
             cache[stage] = read_commits(self.dataset, stage)
         commit = cache[stage].get(part)
         if commit is None:
-            raise DatasetError(f"{self.dataset.url}: {stage} part {part} is not committed. Run the {stage} stage first.")
+            raise DatasetError(f"{self.dataset.url}: {stage} part {part} is not committed. Run {stage} first.")
         return commit
 
 

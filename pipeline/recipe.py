@@ -45,7 +45,7 @@ def load(model: type[R], recipe: str, overrides: Sequence[str] = (), *, package:
     Args:
         recipe: path of a TOML file, or the name of a recipe shipped in `package`.recipes.
         overrides: `table.key=value` strings; the value is TOML, or a bare string where it is not.
-        package: `pipeline` or `pretrain`.
+        package: `pipeline` or `pretrain` for recipes, `cluster` for sites.
     Raises: RecipeError: no such recipe, not TOML, or settings that `model` refuses.
     """
     path = find(recipe, package)
@@ -83,8 +83,8 @@ def find(recipe: str, package: str) -> Path:
 
 
 def shipped_recipes(package: str) -> dict[str, Path]:
-    """Name -> file of the recipes in `package`.recipes, sorted by name."""
-    folder = Path(str(resources.files(package))) / "recipes"
+    """Name -> file of the recipes of `pipeline` or `pretrain`, or of the sites of `cluster`, sorted by name."""
+    folder = Path(str(resources.files(package))) / ("sites" if package == "cluster" else "recipes")
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 

@@ -1,0 +1,185 @@
+"""The composition: one recipe in, one dataset folder out. The only place that knows all stages and their order.
+
+    ingest -> fetch -> score (text, image, duplicates) -> judge -> shard
+
+Each stage is brought up to date in turn; what is already there, made by the same settings from the same input, is
+left alone. Running again after a kill does what is missing; running again after a change of the recipe does what
+depends on the change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from pydantic import Field, SerializeAsAny, field_validator
+
+from pipeline.commit import Commit
+from pipeline.engine import Engine, EngineConfig, Progress, ray_session
+from pipeline.errors import AskedWrongly
+from pipeline.filter.duplicates import COLUMNS as DUPLICATES_COLUMNS
+from pipeline.filter.duplicates import DuplicatesConfig, find_duplicates
+from pipeline.filter.score import ScoreStage
+from pipeline.filter.scorers import SCORERS
+from pipeline.filter.scorers.image import ImageScoreConfig
+from pipeline.filter.scorers.text import TextScoreConfig
+from pipeline.filter.verdict import JudgeStage, VerdictConfig, check_columns
+from pipeline.funnel import Funnel, read_funnel
+from pipeline.ingest.fetch.stage import AdoptStage, FetchConfig, FetchStage, ImageConfig
+from pipeline.ingest.read import IngestStage
+from pipeline.ingest.sources import SourceConfig, open_source, parse_source
+from pipeline.recipe import RecipeTable
+from pipeline.shard import ShardConfig, write_shards
+from pipeline.stage import Part
+from pipeline.store import Store
+
+StageName = Literal["ingest", "fetch", "score", "judge", "shard"]
+STAGES: tuple[str, ...] = get_args(StageName)
+FORMAT = 1
+"""Version of the dataset folder's layout."""
+
+
+class ScoreConfig(RecipeTable):
+    """The `[score]` table: which facts are computed. Exact duplicates always are: shards hold no key twice."""
+
+    text: TextScoreConfig | None = TextScoreConfig()
+    """Length and repetition of the first text."""
+    image: ImageScoreConfig | None = ImageScoreConfig()
+    """Size and shape of the original."""
+    duplicates: DuplicatesConfig = DuplicatesConfig()
+    """Exact duplicates by key, medium and pair."""
+
+
+class DatasetRecipe(RecipeTable):
+    """A dataset recipe: everything that decides the bytes of a dataset, and where it goes."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Name of the dataset, as it appears on its card."""
+    dataset: str
+    """The dataset folder: a local path or a store URL (s3://bucket/folder)."""
+    source: SerializeAsAny[SourceConfig]
+    """Which list to read, and how."""
+    fetch: FetchConfig = FetchConfig()
+    """How media are fetched."""
+    image: ImageConfig = ImageConfig()
+    """How images are stored."""
+    score: ScoreConfig = ScoreConfig()
+    """Which facts are computed."""
+    verdict: VerdictConfig = VerdictConfig()
+    """Which rows are kept."""
+    shard: ShardConfig = ShardConfig()
+    """How shards are cut."""
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _source_by_kind(cls, value: Any) -> Any:
+        return parse_source(value) if isinstance(value, dict) else value
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What a run gave: how far it went, and the funnel up to there."""
+
+    dataset: str
+    until: str
+    funnel: Funnel
+
+
+def check_recipe(recipe: DatasetRecipe) -> None:
+    """Refuse what cannot work, before anything starts: unknown columns, missing lists, wrong list columns."""
+    scores = {name: SCORERS[name].writes for name in SCORERS if getattr(recipe.score, name) is not None}
+    check_columns(recipe.verdict, {**scores, "duplicates": DUPLICATES_COLUMNS})
+    open_source(recipe.source).check()
+
+
+def curate(
+    recipe: DatasetRecipe,
+    engine_config: EngineConfig,
+    *,
+    until: StageName = "shard",
+    progress: Progress | None = None,
+) -> Curated:
+    """Bring a dataset up to date, up to and including the stage `until`.
+
+    Raises: AskedWrongly: the recipe, its lists or the folder do not fit; nothing was started.
+        RunFailed: a stage failed; what was finished stays, and running again goes on from there.
+    """
+    check_recipe(recipe)
+    dataset = Store(recipe.dataset)
+    _claim(dataset, recipe)
+    engine = Engine(dataset, engine_config, progress)
+    engine.clean()
+    steps: dict[str, Callable[[], Any]] = {}
+    with ray_session(engine_config):
+        listed = _ingest(engine, recipe)
+        if until == "ingest":
+            return Curated(recipe.dataset, until, read_funnel(dataset))
+        fetched = _fetch(engine, recipe, listed)
+        steps = {
+            "score": lambda: _score(engine, recipe, fetched),
+            "judge": lambda: _judge(engine, recipe, fetched),
+            "shard": lambda: write_shards(engine, recipe.shard, list(fetched), name=recipe.name),
+        }
+        for name, step in steps.items():
+            if STAGES.index(name) <= STAGES.index(until):
+                step()
+    return Curated(recipe.dataset, until, read_funnel(dataset))
+
+
+def _ingest(engine: Engine, recipe: DatasetRecipe) -> dict[str, Commit]:
+    source = open_source(recipe.source)
+    parts = [source_file.part() for source_file in source.files()]
+    listed = engine.run(IngestStage(recipe.source), parts)
+    engine.prune("ingest", listed)
+    return listed
+
+
+def _fetch(engine: Engine, recipe: DatasetRecipe, listed: dict[str, Commit]) -> dict[str, Commit]:
+    """Fetch every candidates file; a part depends on its own file alone, so a list may grow at its end."""
+    files = [stamp for commit in listed.values() for stamp in commit.files]
+    parts = [
+        Part(f"{number:05d}", (), {"candidates": stamp.name, "sha256": stamp.sha256})
+        for number, stamp in enumerate(files)
+    ]
+    stage = FetchStage(recipe.fetch, recipe.image)
+    fetched = engine.run(stage, parts)
+    engine.prune("fetch", fetched)
+    return fetched
+
+
+def _score(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) -> None:
+    for name, scorer in SCORERS.items():
+        config = getattr(recipe.score, name)
+        if config is None:
+            continue
+        stage = ScoreStage(scorer(config))
+        engine.prune(stage.name, engine.run(stage, [Part(part, (("fetch", part),)) for part in fetched]))
+    stage, parts = find_duplicates(engine, recipe.score.duplicates, fetched)
+    engine.prune(stage.name, engine.run(stage, parts))
+
+
+def _judge(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) -> None:
+    scores = [f"score-{name}" for name in SCORERS if getattr(recipe.score, name) is not None] + ["score-duplicates"]
+    parts = [Part(part, (("fetch", part), *((score, part) for score in scores))) for part in fetched]
+    engine.prune("judge", engine.run(JudgeStage(recipe.verdict), parts))
+
+
+def _claim(dataset: Store, recipe: DatasetRecipe) -> None:
+    """Write dataset.json, or refuse a folder that belongs to a dataset of another name."""
+    if dataset.exists("dataset.json"):
+        there = json.loads(dataset.read_bytes("dataset.json"))
+        if there.get("name") != recipe.name:
+            raise AskedWrongly(
+                f"{dataset.url}: holds the dataset {there.get('name')!r}, and the recipe makes {recipe.name!r}. "
+                "Name another folder (--set dataset=...), or delete this one."
+            )
+        if there.get("format") != FORMAT:
+            raise AskedWrongly(
+                f"{dataset.url}: has layout version {there.get('format')}; this pairmill writes {FORMAT}. "
+                "Name another folder, or use the pairmill that wrote it."
+            )
+    settings = recipe.model_dump(mode="json")
+    card = {"format": FORMAT, "name": recipe.name, "recipe": settings}
+    dataset.put_bytes("dataset.json", json.dumps(card, indent=1, sort_keys=True).encode())

@@ -1,0 +1,150 @@
+"""Global steps in bounded memory: scatter rows by range of a 64-bit order, then gather each range.
+
+    part 00000 --scatter--> shuffle/<name>/scatter/00000.parquet   rows sorted by `order`, one row group per bucket
+    part 00001 --scatter--> ...
+    bucket 000 --gather---> shuffle/<name>/gather/000.parquet      what `reduce` makes of that range of all parts
+
+The bucket of a row is the top bits of its `order`, a uint64 that a hash should spread evenly: rows with an equal
+order always meet, and gathered buckets, read one after the other, are sorted over the whole dataset. One bucket is
+all that is ever in memory. The result does not depend on how rows are spread over parts, as long as `reduce` does
+not look at their arrival order; `gather` hands it rows sorted by (`order`, `key`), so it need not.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.commit import Commit, read_commit
+from pipeline.engine import Engine
+from pipeline.errors import DatasetError
+from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.store import Store
+
+BUCKET_ROWS = 1_000_000
+"""Rows of a bucket that one worker sorts at once; about 100 bytes each."""
+
+
+def bucket_bits(rows: int, bucket_rows: int = BUCKET_ROWS) -> int:
+    """How many top bits of `order` name a bucket, so that an even spread puts at most `bucket_rows` in each."""
+    bits = 0
+    while rows > bucket_rows << bits:
+        bits += 1
+    return bits
+
+
+class Scatter(ABC):
+    """A stage over parts: writes the part's rows sorted by `order`, one row group per bucket."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    resources = Resources(cpus=1)
+
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+
+    @abstractmethod
+    def rows(self, part: Part, work: Workspace) -> pa.Table:
+        """The rows of one part; must have columns `order` (uint64) and `key` (string)."""
+
+    def settings(self) -> Any:
+        """The settings that decide the output; a subclass adds its own."""
+        return {"bits": self.bits}
+
+    def setup(self) -> None:
+        """Nothing to load."""
+
+    def make(self, part: Part, work: Workspace) -> Made:
+        """Write the sorted rows of one part."""
+        table = self.rows(part, work).combine_chunks()
+        table = table.sort_by([("order", "ascending"), ("key", "ascending")])
+        order = table.column("order").to_numpy()
+        buckets = np.zeros(len(order), np.uint64) if self.bits == 0 else order >> np.uint64(64 - self.bits)
+        ends = np.searchsorted(buckets, np.arange(1 << self.bits, dtype=np.uint64), side="right")
+        local = work.scratch / "scatter.parquet"
+        with pq.ParquetWriter(local, table.schema, compression="zstd") as writer:
+            start = 0
+            for end in ends.tolist():
+                # an empty bucket still gets its row group, so that the bucket number is the row group number
+                writer.write_table(table.slice(start, end - start), row_group_size=max(end - start, 1))
+                start = end
+        return Made({f"shuffle/{self.name}/scatter/{part.id}.parquet": local}, len(order), len(order))
+
+
+class Gather(ABC):
+    """A stage over buckets: reduces the rows of one range of `order`, from all parts."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    resources = Resources(cpus=1)
+
+    def __init__(self, scatter: Scatter, parts: Sequence[str]) -> None:
+        self.scatter = scatter
+        self.parts = tuple(parts)
+
+    @abstractmethod
+    def reduce(self, table: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
+        """What the bucket's rows, sorted by (order, key), become, and the facts to keep in the commit."""
+
+    def settings(self) -> Any:
+        """The settings that decide the output; a subclass adds its own."""
+        return {}
+
+    def setup(self) -> None:
+        """Nothing to load."""
+
+    def buckets(self) -> list[Part]:
+        """The parts of this stage: one per bucket, each reading every scattered part."""
+        inputs = tuple((self.scatter.name, part) for part in self.parts)
+        return [Part(f"{number:05d}", inputs, {"bucket": number}) for number in range(1 << self.scatter.bits)]
+
+    def make(self, part: Part, work: Workspace) -> Made:
+        """Read one bucket from all parts, and reduce it."""
+        groups = [self._read(work.dataset, name, part.facts["bucket"]) for name in self.parts]
+        table = pa.concat_tables(groups).sort_by([("order", "ascending"), ("key", "ascending")])
+        reduced, facts = self.reduce(table)
+        local = work.scratch / "gather.parquet"
+        pq.write_table(reduced, local, compression="zstd")
+        name = f"shuffle/{self.name}/gather/{part.id}.parquet"
+        return Made({name: local}, table.num_rows, reduced.num_rows, {}, facts)
+
+    def _read(self, dataset: Store, part: str, bucket: int) -> pa.Table:
+        with dataset.open(f"shuffle/{self.scatter.name}/scatter/{part}.parquet") as stream:
+            return pq.ParquetFile(stream).read_row_group(bucket)
+
+
+def shuffle(engine: Engine, scatter: Scatter, scatter_parts: Sequence[Part], gather: Gather) -> dict[str, Commit]:
+    """Run both halves; returns bucket id -> commit, in the order of `order`."""
+    engine.prune(scatter.name, engine.run(scatter, scatter_parts))
+    gathered = engine.run(gather, gather.buckets())
+    engine.prune(gather.name, gathered)
+    return gathered
+
+
+def gathered_rows_of(dataset: Store, gather: Gather, part: str) -> pa.Table:
+    """The gathered rows that came from one part (column `part`), from all buckets; for stages that write facts back.
+
+    Raises: DatasetError: a bucket is not committed.
+    """
+    found = []
+    for bucket in gather.buckets():
+        commit = read_commit(dataset, gather.name, bucket.id)
+        if commit is None:
+            raise DatasetError(f"{dataset.url}: {gather.name} bucket {bucket.id} is not committed. Run it again.")
+        with dataset.open(commit.file(".parquet")) as stream:
+            found.append(pq.read_table(stream, filters=pc.field("part") == part))
+    return pa.concat_tables(found)
+
+
+def local_parquet(scratch: Path, name: str, table: pa.Table) -> Path:
+    """Write `table` into scratch; one row group, zstd, no statistics of the writing process in it."""
+    local = scratch / name
+    pq.write_table(table, local, compression="zstd", row_group_size=max(table.num_rows, 1))
+    return local
