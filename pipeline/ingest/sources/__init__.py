@@ -1,0 +1,58 @@
+"""Readers of published lists, one file per kind of list, in one table.
+
+A new source is one file and one line here. Each class is imported when a recipe names it, and not before.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, SerializeAsAny
+
+from pipeline.errors import RecipeError, nearest
+from pipeline.ingest.sources.source import Source, SourceConfig
+from pipeline.recipe import check
+
+SOURCES = {
+    "cc3m": "pipeline.ingest.sources.cc3m:Cc3m",
+    "coco": "pipeline.ingest.sources.coco:Coco",
+    "img2dataset": "pipeline.ingest.sources.img2dataset:Img2dataset",
+    "laion": "pipeline.ingest.sources.laion:Laion",
+    "table": "pipeline.ingest.sources.table:Table",
+}
+"""Kind -> module:class."""
+
+
+def source_class(kind: str) -> type[Source]:
+    """The class that reads lists of this kind. Raises: RecipeError: no such kind."""
+    if kind not in SOURCES:
+        raise RecipeError(f"source.kind is {kind!r}, which no source reads. {nearest(kind, SOURCES)}")
+    module, _, name = SOURCES[kind].partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def source_config(data: Mapping[str, Any] | SourceConfig, where: str = "source") -> SourceConfig:
+    """The settings of a `[source]` table as the config class of its kind. Raises: RecipeError: they are wrong."""
+    if isinstance(data, SourceConfig):
+        return data
+    if not isinstance(data, Mapping) or not isinstance(data.get("kind"), str):
+        raise RecipeError(f"{where}: kind is missing; it says what reads the list. {nearest('', SOURCES)}")
+    return check(source_class(data["kind"]).Config, data, where=where)
+
+
+def open_source(config: SourceConfig) -> Source:
+    """The source that reads what `config` names; touches no file yet."""
+    return source_class(config.kind)(config)
+
+
+def _from_recipe(data: Any) -> SourceConfig:
+    try:
+        return source_config(data)
+    except RecipeError as error:
+        raise ValueError(str(error)) from None  # pydantic adds the place, `recipe.check` the file
+
+
+AnySource = Annotated[SerializeAsAny[SourceConfig], BeforeValidator(_from_recipe)]
+"""Type of a recipe's `source` field: a table whose keys depend on its `kind`."""

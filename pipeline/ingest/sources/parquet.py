@@ -1,0 +1,48 @@
+"""Parquet lists, read batch by batch; columns of text that is not UTF-8 do not stop the reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import SourceError
+from pipeline.ingest.sources.files import open_list
+
+BATCH_ROWS = 2_000
+
+
+def parquet_columns(path: str) -> list[str]:
+    """The column names of a parquet file. Raises: SourceError: not a readable parquet file."""
+    try:
+        with open_list(path) as stream:
+            return pq.ParquetFile(stream).schema_arrow.names
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SourceError(f"{path}: cannot be read as parquet: {reason}") from None
+
+
+def parquet_rows(path: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a parquet file as {column: value}, without pandas' index columns."""
+    with open_list(path) as stream:
+        file = pq.ParquetFile(stream)
+        names = file.schema_arrow.names if columns is None else columns
+        names = [name for name in names if not name.startswith("__index_level_")]
+        for batch in file.iter_batches(BATCH_ROWS, columns=names):
+            values = [column_values(batch.column(name)) for name in names]
+            for row in zip(*values, strict=True):
+                yield dict(zip(names, row, strict=True))
+
+
+def column_values(column: pa.Array) -> list[Any]:
+    """Python values of a column; text that is not UTF-8 comes with surrogates in place of the bad bytes."""
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        kind = pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            return [None] * len(column)
+        raw = column.cast(kind).to_pylist()
+        return [None if item is None else item.decode("utf-8", "surrogateescape") for item in raw]
