@@ -1,0 +1,185 @@
+"""The global shuffle of kept samples: each row gets an `order`, and rows are sorted by it over all parts.
+
+    raw/00042.parquet + verdicts/<hash>/00042.parquet  --Order-->  rows of one part, with `order` and `split`
+    all parts                                          --Sort-->   buckets, each sorted by (split, order, key)
+
+What travels is metadata: where the medium lies in its raw tar, and the finished JSON of the sample. Media bytes are
+touched once, by the cut. `order` is a hash of seed and key, so a sample's rank depends on no other stage's order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.commit import Commit, read_commit
+from pipeline.errors import DatasetError
+from pipeline.record import TEXT, key_fraction
+from pipeline.shard.plan import SPLIT_NAME, TRAIN, ShardConfig
+from pipeline.shard.sample import JSON_FIELDS, extension_of, is_shard_key, sample_json
+from pipeline.shuffle import Gather, Scatter
+from pipeline.stage import Made, Part, Workspace
+from pipeline.store import Store
+
+FETCH = "fetch"
+JUDGE = "judge"
+
+ORDERED = pa.schema(
+    [
+        ("order", pa.uint64()),
+        ("key", pa.string()),
+        ("split", pa.string()),
+        ("weight", pa.float32()),
+        ("mime", pa.string()),
+        ("extension", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("duration_s", pa.float32()),
+        ("texts", pa.list_(TEXT)),
+        ("sha256", pa.string()),
+        ("source", pa.string()),
+        ("source_id", pa.string()),
+        ("url", pa.string()),
+        ("raw_part", pa.string()),
+        ("raw_tar", pa.string()),
+        ("raw_offset", pa.int64()),
+        ("raw_size", pa.int64()),
+        ("json", pa.large_binary()),
+    ]
+)
+"""A kept sample on its way into a shard. `raw_*` locate the medium; `json` is the member as it will be written."""
+
+_READ = ["key", "split", "meta", "member", "status", "tar_offset", "tar_bytes"]
+_COLUMNS = [*_READ, *(name for name in JSON_FIELDS if name != "weight")]
+
+
+def order_of(seed: int, key: str) -> int:
+    """The place of a sample in the global shuffle, as a number below 2**64."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}\0{key}".encode(), digest_size=8).digest(), "big")
+
+
+def split_of(key: str, listed: str | None, config: ShardConfig) -> str | None:
+    """The split of a sample: the list's own, else by its key. None where the list's is no name for a split."""
+    if listed is not None:
+        return listed if SPLIT_NAME.fullmatch(listed) else None
+    place = key_fraction(key, config.split_salt)
+    upper = 0.0
+    for split, fraction in sorted(config.splits.items()):
+        upper += fraction
+        if place < upper:
+            return split
+    return TRAIN
+
+
+class Order(Scatter):
+    """Reads a part and its verdict; gives its kept rows in order."""
+
+    name = "order"
+    version = 1
+
+    def __init__(self, bits: int, config: ShardConfig) -> None:
+        super().__init__(bits)
+        self.config = config
+
+    def settings(self) -> Any:
+        """What decides the rows: not how many of them a shard takes."""
+        return {"bits": self.bits, **self.config.model_dump(include={"seed", "splits", "split_salt"})}
+
+    def part(self, id: str) -> Part:
+        """The descriptor of one part."""
+        return Part(id, ((FETCH, id), (JUDGE, id)))
+
+    def make(self, part: Part, work: Workspace) -> Made:
+        """Write the sorted rows; count those that did not come along."""
+        made = super().make(part, work)
+        judged = committed(work.dataset, JUDGE, part.id)
+        with work.dataset.open(judged.file(".parquet")) as stream:
+            keep = pq.ParquetFile(stream).read(columns=["keep"]).column("keep").to_pylist()
+        counts = {"not_kept": keep.count(False), "bad_split": keep.count(True) - made.rows_out}
+        return dataclasses.replace(made, rows_in=len(keep), counts=counts)
+
+    def rows(self, part: Part, work: Workspace) -> pa.Table:
+        """The kept rows of one part.
+
+        Raises: DatasetError: the verdict speaks of other rows, or keeps one that holds no medium.
+        """
+        fetched = committed(work.dataset, FETCH, part.id)
+        judged = committed(work.dataset, JUDGE, part.id)
+        with work.dataset.open(fetched.file(".parquet")) as stream:
+            raw = pq.ParquetFile(stream).read(columns=_COLUMNS)
+        with work.dataset.open(judged.file(".parquet")) as stream:
+            verdict = pq.ParquetFile(stream).read(columns=["key", "keep", "weight"])
+        if raw.column("key").to_pylist() != verdict.column("key").to_pylist():
+            raise DatasetError(
+                f"{work.dataset.url}/{judged.file('.parquet')}: speaks of other rows than {fetched.file('.parquet')}. "
+                f"Delete commits/{JUDGE}/{part.id}.json and run again to judge the part anew."
+            )
+        kept = raw.append_column("weight", verdict.column("weight")).filter(verdict.column("keep"))
+        rows = []
+        for row in kept.to_pylist():
+            split = split_of(row["key"], row["split"], self.config)
+            if split is not None:
+                rows.append(self._ordered(row, split, fetched))
+        return pa.Table.from_pylist(rows, ORDERED)
+
+    def _ordered(self, row: Mapping[str, Any], split: str, fetched: Commit) -> dict[str, Any]:
+        key = row["key"]
+        if row["tar_offset"] is None or row["tar_bytes"] is None:
+            raise DatasetError(
+                f"part {fetched.part}: key {key} is kept, but its status is {row['status']!r} and no medium is stored. "
+                "A verdict may keep fetched rows only; correct the judge stage and run it again."
+            )
+        if not is_shard_key(key):
+            raise DatasetError(
+                f"part {fetched.part}: key {key!r} cannot name members of a shard; wanted at most 64 letters, digits, "
+                "'-' and '_'. Make keys with record.sample_key."
+            )
+        return {name: row[name] for name in ORDERED.names if name in row} | {
+            "order": order_of(self.config.seed, key),
+            "split": split,
+            "extension": extension_of(row["member"], row["mime"]),
+            "raw_part": fetched.part,
+            "raw_tar": fetched.file(".tar"),
+            "raw_offset": row["tar_offset"],
+            "raw_size": row["tar_bytes"],
+            "json": sample_json(row),
+        }
+
+
+class Sort(Gather):
+    """Sorts one range of `order` by (split, order, key), and tells how many rows of each split it holds."""
+
+    name = "sort"
+    version = 1
+
+    def make(self, part: Part, work: Workspace) -> Made:
+        """Reduce one bucket; count the rows that came twice."""
+        made = super().make(part, work)
+        return dataclasses.replace(made, counts={"duplicate_key": made.rows_in - made.rows_out})
+
+    def reduce(self, table: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
+        """The bucket, split by split, each key once: as the first raw part has it."""
+        table = table.sort_by([(name, "ascending") for name in ("order", "key", "raw_part", "raw_offset")])
+        keys = table.column("key").combine_chunks()
+        if len(keys) > 1:
+            fresh = pc.not_equal(keys[1:], keys[:-1])
+            table = table.filter(pa.concat_arrays([pa.array([True]), fresh]))
+        table = table.sort_by([("split", "ascending"), ("order", "ascending"), ("key", "ascending")])
+        counts = table.column("split").value_counts().to_pylist()
+        return table, {"samples": {item["values"]: item["counts"] for item in counts}}
+
+
+def committed(dataset: Store, stage: str, part: str) -> Commit:
+    """The commit of a part that has to be there."""
+    commit = read_commit(dataset, stage, part)
+    if commit is None:
+        raise DatasetError(f"{dataset.url}: {stage} part {part} is not committed. Run the {stage} stage first.")
+    return commit
+
+

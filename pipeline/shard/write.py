@@ -1,0 +1,93 @@
+"""From verdicts to a finished set of shards: order, sort, cut, manifest, on whatever engine it is handed.
+
+Takes judged parts, gives `shards/` with its manifest. Every step is a stage, so a killed run resumes; shards that
+a changed recipe no longer makes are removed before the new manifest says what there is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+
+from pipeline.commit import Commit, drop_part, read_commit, read_commits
+from pipeline.engine import Engine
+from pipeline.errors import DatasetError
+from pipeline.recipe import digest_of
+from pipeline.shard.cut import Cut
+from pipeline.shard.manifest import Manifest, Publish, read_manifest
+from pipeline.shard.order import FETCH, JUDGE, Order, Sort
+from pipeline.shard.plan import PlannedShard, ShardConfig, plan_shards
+from pipeline.shuffle import bucket_bits, shuffle
+from pipeline.store import Store
+
+log = logging.getLogger(__name__)
+
+
+def write_shards(
+    engine: Engine,
+    config: ShardConfig,
+    judged_parts: Sequence[str],
+    name: str,
+    *,
+    funnel: Sequence[tuple[str, int, int]] = (),
+) -> Manifest:
+    """Bring the shards of a dataset up to date.
+
+    Args:
+        judged_parts: ids of the parts to take, each committed by the stages `fetch` and `judge`.
+        name: what the dataset is called in its manifest and card.
+        funnel: (stage, rows in, rows out) of the stages before, for the card.
+    Raises: DatasetError: a part is not committed, or no sample was kept.
+    """
+    dataset = engine.dataset
+    fetched, judged = _inputs(dataset, FETCH, judged_parts), _inputs(dataset, JUDGE, judged_parts)
+    kept = sum(commit.rows_out for commit in judged)
+    order = Order(bucket_bits(kept, config.bucket_rows), config)
+    sort = Sort(order, judged_parts)
+    buckets = shuffle(engine, order, [order.part(id) for id in judged_parts], sort)
+    shards = plan_shards(buckets, config.samples)
+    if not shards:
+        raise DatasetError(
+            f"{dataset.url}: no sample of {len(judged_parts)} parts was kept, so there is nothing to shard. "
+            "Look at the funnel for the rule that drops them, and loosen it."
+        )
+    cut = Cut(digest_of([commit.content() for commit in fetched]))
+    _cut(engine, cut, shards)
+    _drop_others(dataset, order.name, set(judged_parts))
+    _drop_others(dataset, sort.name, set(buckets))
+    publish = Publish(name, config.seed, config.samples)
+    engine.run(publish, [publish.part(shards, funnel)])
+    manifest = read_manifest(dataset)
+    log.info("sharded name=%s shards=%d fingerprint=%s", name, len(shards), manifest.fingerprint())
+    return manifest
+
+
+def _cut(engine: Engine, cut: Cut, shards: Sequence[PlannedShard]) -> None:
+    """Make the shards; where any changes or goes, the old manifest goes first, since it would speak of other bytes."""
+    parts = [cut.part(shard) for shard in shards]
+    wanted = {part.id for part in parts}
+    _, pending = engine.plan(cut, parts)
+    if pending or read_commits(engine.dataset, cut.name).keys() - wanted:
+        standing = read_commit(engine.dataset, Publish.name, "all")
+        if standing is not None:
+            drop_part(engine.dataset, standing)
+    engine.run(cut, parts)
+    _drop_others(engine.dataset, cut.name, wanted)
+
+
+def _drop_others(dataset: Store, stage: str, wanted: Collection[str]) -> None:
+    for id, commit in read_commits(dataset, stage).items():
+        if id not in wanted:
+            log.info("dropped stage=%s part=%s reason=no_longer_made", stage, id)
+            drop_part(dataset, commit)
+
+
+def _inputs(dataset: Store, stage: str, parts: Sequence[str]) -> list[Commit]:
+    commits = read_commits(dataset, stage)
+    missing = [id for id in parts if id not in commits]
+    if missing:
+        raise DatasetError(
+            f"{dataset.url}: {stage} has not committed {len(missing)} of {len(parts)} parts, {missing[0]} among them. "
+            f"Run the {stage} stage first."
+        )
+    return [commits[id] for id in parts]
