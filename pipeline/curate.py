@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import Field
 
 from pipeline.commit import Commit
 from pipeline.engine import Engine, EngineConfig, Progress, ray_session
@@ -27,11 +27,12 @@ from pipeline.filter.scorers.image import ImageScoreConfig
 from pipeline.filter.scorers.text import TextScoreConfig
 from pipeline.filter.verdict import JudgeStage, VerdictConfig, check_columns
 from pipeline.funnel import Funnel, read_funnel
-from pipeline.ingest.fetch.stage import AdoptStage, FetchConfig, FetchStage, ImageConfig
-from pipeline.ingest.read import IngestStage
-from pipeline.ingest.sources import SourceConfig, open_source, parse_source
+from pipeline.ingest.fetch.stage import FetchConfig, FetchStage, ImageConfig
+from pipeline.ingest.read import Ingest, IngestConfig
+from pipeline.ingest.sources import AnySource, open_source
 from pipeline.recipe import RecipeTable
-from pipeline.shard import ShardConfig, write_shards
+from pipeline.shard.plan import ShardConfig
+from pipeline.shard.write import write_shards
 from pipeline.stage import Part
 from pipeline.store import Store
 
@@ -59,8 +60,10 @@ class DatasetRecipe(RecipeTable):
     """Name of the dataset, as it appears on its card."""
     dataset: str
     """The dataset folder: a local path or a store URL (s3://bucket/folder)."""
-    source: SerializeAsAny[SourceConfig]
+    source: AnySource
     """Which list to read, and how."""
+    ingest: IngestConfig = IngestConfig()
+    """How rows are cut into parts."""
     fetch: FetchConfig = FetchConfig()
     """How media are fetched."""
     image: ImageConfig = ImageConfig()
@@ -71,11 +74,6 @@ class DatasetRecipe(RecipeTable):
     """Which rows are kept."""
     shard: ShardConfig = ShardConfig()
     """How shards are cut."""
-
-    @field_validator("source", mode="before")
-    @classmethod
-    def _source_by_kind(cls, value: Any) -> Any:
-        return parse_source(value) if isinstance(value, dict) else value
 
 
 @dataclass(frozen=True)
@@ -111,16 +109,15 @@ def curate(
     _claim(dataset, recipe)
     engine = Engine(dataset, engine_config, progress)
     engine.clean()
-    steps: dict[str, Callable[[], Any]] = {}
     with ray_session(engine_config):
         listed = _ingest(engine, recipe)
         if until == "ingest":
             return Curated(recipe.dataset, until, read_funnel(dataset))
         fetched = _fetch(engine, recipe, listed)
-        steps = {
+        steps: dict[str, Callable[[], Any]] = {
             "score": lambda: _score(engine, recipe, fetched),
             "judge": lambda: _judge(engine, recipe, fetched),
-            "shard": lambda: write_shards(engine, recipe.shard, list(fetched), name=recipe.name),
+            "shard": lambda: _shard(engine, recipe, fetched),
         }
         for name, step in steps.items():
             if STAGES.index(name) <= STAGES.index(until):
@@ -129,9 +126,8 @@ def curate(
 
 
 def _ingest(engine: Engine, recipe: DatasetRecipe) -> dict[str, Commit]:
-    source = open_source(recipe.source)
-    parts = [source_file.part() for source_file in source.files()]
-    listed = engine.run(IngestStage(recipe.source), parts)
+    stage = Ingest(recipe.source, recipe.ingest)
+    listed = engine.run(stage, stage.parts())
     engine.prune("ingest", listed)
     return listed
 
@@ -164,6 +160,11 @@ def _judge(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) ->
     scores = [f"score-{name}" for name in SCORERS if getattr(recipe.score, name) is not None] + ["score-duplicates"]
     parts = [Part(part, (("fetch", part), *((score, part) for score in scores))) for part in fetched]
     engine.prune("judge", engine.run(JudgeStage(recipe.verdict), parts))
+
+
+def _shard(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) -> None:
+    hops = [(hop.name, hop.rows_in, hop.rows_out) for hop in read_funnel(engine.dataset, ahead_of="cut").hops]
+    write_shards(engine, recipe.shard, list(fetched), recipe.name, funnel=hops)
 
 
 def _claim(dataset: Store, recipe: DatasetRecipe) -> None:

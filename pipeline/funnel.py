@@ -55,9 +55,11 @@ class Funnel:
         return found
 
 
-def read_funnel(dataset: Store) -> Funnel:
+def read_funnel(dataset: Store, *, ahead_of: str | None = None) -> Funnel:
     """The funnel of what is committed so far.
 
+    Args:
+        ahead_of: `cut` leaves the shards out, while they are still those of an earlier verdict.
     Raises: DatasetError: a hop does not add up, or two hops disagree.
     """
     hops = []
@@ -76,7 +78,7 @@ def read_funnel(dataset: Store) -> Funnel:
         kept = sum(commit.rows_out for commit in judged)
         of_rules = {reason: rows for reason, rows in reasons.items() if not reason.startswith("fetch:")}
         hops.append(Hop("judged", sum(of_rules.values()) + kept, kept, of_rules))
-    cut = read_commits(dataset, "cut").values()
+    cut = read_commits(dataset, "cut").values() if ahead_of != "cut" else ()
     splits: Counter[str] = Counter()
     for commit in cut:
         splits[commit.facts["split"]] += commit.rows_out

@@ -1,0 +1,141 @@
+"""The command line: `pairmill VERB [RECIPE] [--on SITE] [--set a.b=v] [--dry-run] [--json]`.
+
+Exit 0 done, 1 the run failed, 2 you asked wrongly. Data on stdout, words on stderr. Nothing heavy is imported here;
+each verb imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import PairmillError
+
+RECIPE, SITE, DATASET, RUN, FORMS = "recipe", "site", "dataset", "run", "forms"
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb: the function that does it, what it is for, and which of the common arguments it takes."""
+
+    call: str
+    help: str
+    takes: tuple[str, ...] = ()
+
+
+_CURATE = "cluster.verbs.curate"
+VERBS = {
+    "quickstart": Verb("cluster.quickstart.run:quickstart", "the whole mill on a small drawn world", (FORMS,)),
+    "curate": Verb(f"{_CURATE}:curate", "list of links -> shards: all stages of a dataset recipe", (RECIPE, SITE)),
+    "ingest": Verb(f"{_CURATE}:ingest", "curate up to: read the lists", (RECIPE, SITE)),
+    "fetch": Verb(f"{_CURATE}:fetch", "curate up to: fetch the media", (RECIPE, SITE)),
+    "score": Verb(f"{_CURATE}:score", "curate up to: compute facts", (RECIPE, SITE)),
+    "judge": Verb(f"{_CURATE}:judge", "curate up to: decide what is kept", (RECIPE, SITE)),
+    "shard": Verb(f"{_CURATE}:shard", "curate up to: cut shards (the same as curate)", (RECIPE, SITE)),
+    "pretrain": Verb("cluster.verbs.train:pretrain", "shards -> checkpoint: run a training recipe", (RECIPE, SITE)),
+    "eval": Verb("cluster.verbs.train:evaluate", "evaluate a run or an exported folder on a dataset", (FORMS,)),
+    "export": Verb("cluster.verbs.train:export", "write a run's model as a transformers folder", (FORMS,)),
+    "show": Verb("cluster.verbs.look:show", "what ships, what a recipe resolves to, what a dataset holds", (FORMS,)),
+    "report": Verb("cluster.verbs.look:report", "one HTML page: funnel, gallery, curves", (FORMS,)),
+    "verify": Verb("cluster.verbs.look:verify", "re-read a dataset and prove it against its records", (FORMS,)),
+    "doctor": Verb("cluster.verbs.doctor:doctor", "what is wrong with this installation, and how to mend it", (FORMS,)),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    level = logging.INFO if options.verbose else logging.WARNING
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s")
+    try:
+        result = _call(VERBS[options.verb].call)(options)
+    except PairmillError as error:
+        if options.debug:
+            raise
+        sys.stderr.write(f"pairmill {options.verb}: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\npairmill {options.verb}: interrupted; run it again to go on from what is committed.\n")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if options.json and result is not None:
+        sys.stdout.write(json.dumps(result, indent=1, default=str) + "\n")
+    return 1 if isinstance(result, dict) and result.get("failed") else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pairmill",
+        description="From lists of links to curated shards, from shards to foundation checkpoints.",
+        epilog="Start with: pairmill quickstart",
+    )
+    parser.add_argument("--version", action="version", version=f"pairmill {_version()}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, verb in VERBS.items():
+        sub = verbs.add_parser(name, help=verb.help, description=verb.help)
+        if RECIPE in verb.takes:
+            sub.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one that ships")
+        if FORMS in verb.takes:
+            _own_arguments(name, sub)
+        if SITE in verb.takes:
+            sub.add_argument("--on", metavar="SITE", default="local", help="where to run: a site's name or file")
+            sub.add_argument("--set", metavar="A.B=V", action="append", default=[], help="override a recipe's setting")
+            sub.add_argument("--dry-run", action="store_true", help="print the resolved plan and start nothing")
+        sub.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+        sub.add_argument("--verbose", action="store_true", help="log every fact on stderr")
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _own_arguments(name: str, sub: argparse.ArgumentParser) -> None:
+    add = sub.add_argument
+    match name:
+        case "quickstart":
+            add("--out", default="pairmill-quickstart", help="folder for everything that is made (pairmill-quickstart)")
+            add("--scenes", type=int, default=1500, help="pictures in the world (1500)")
+            add("--steps", type=int, help="training steps, where not the recipe's")
+            add("--on", metavar="SITE", default="local", help="where to run (local)")
+        case "eval":
+            add("model", metavar="MODEL", help="a run folder, or an exported transformers folder")
+            add("--data", required=True, help="dataset folder")
+            add("--split", default="validation", help="split to evaluate on (validation)")
+        case "export":
+            add("run", metavar="RUN", help="run folder")
+            add("--out", help="where to write (RUN/export)")
+        case "show":
+            add("what", metavar="WHAT", nargs="?", help="a recipe, a site or a dataset folder; default: all that ships")
+        case "report":
+            add("dataset", metavar="DATASET", help="dataset folder")
+            add("--run", help="run folder whose curves to draw")
+            add("--out", default="report.html", help="the page (report.html)")
+        case "verify":
+            add("dataset", metavar="DATASET", help="dataset folder")
+        case "doctor":
+            add("--store", help="also try to write, read and delete in this store (s3://bucket/folder)")
+
+
+def _call(name: str) -> Any:
+    module, function = name.split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("pairmill")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

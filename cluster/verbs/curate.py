@@ -1,0 +1,73 @@
+"""curate, and its stages one by one: from a dataset recipe to a dataset folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+from cluster.progress import StageProgress
+from cluster.site import load_site
+from pipeline.curate import STAGES, DatasetRecipe, StageName, check_recipe
+from pipeline.curate import curate as run_curation
+from pipeline.recipe import load
+
+
+def curate(options: argparse.Namespace) -> dict[str, Any] | None:
+    """All stages."""
+    return _until(options, "shard")
+
+
+def ingest(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Read the lists."""
+    return _until(options, "ingest")
+
+
+def fetch(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Fetch the media."""
+    return _until(options, "fetch")
+
+
+def score(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Compute the facts."""
+    return _until(options, "score")
+
+
+def judge(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Decide what is kept."""
+    return _until(options, "judge")
+
+
+def shard(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Cut the shards."""
+    return _until(options, "shard")
+
+
+def _until(options: argparse.Namespace, until: StageName) -> dict[str, Any] | None:
+    recipe = load(DatasetRecipe, options.recipe, options.set, package="pipeline")
+    site = load_site(options.on)
+    if options.dry_run:
+        check_recipe(recipe)
+        plan = {
+            "stages": list(STAGES[: STAGES.index(until) + 1]),
+            "recipe": recipe.model_dump(mode="json"),
+            "site": site.model_dump(mode="json"),
+            "writes_to": recipe.dataset,
+        }
+        sys.stdout.write(json.dumps(plan, indent=1) + "\n")
+        return None
+    progress = StageProgress()
+    try:
+        curated = run_curation(recipe, site.engine, until=until, progress=progress)
+    finally:
+        progress.close()
+    words = sys.stderr
+    words.write("\n".join(curated.funnel.lines()) + "\n")
+    where = recipe.dataset if "://" in recipe.dataset else os.path.abspath(recipe.dataset)
+    words.write(f"wrote {where}\n")
+    if until == "shard":
+        words.write(f"next: pairmill report {recipe.dataset}\n")
+        words.write(f"      pairmill pretrain tiny-clip --set data.url={recipe.dataset}\n")
+    return {"dataset": recipe.dataset, "until": until, **curated.funnel.to_dict()}
