@@ -17,7 +17,6 @@ from pipeline.ingest.sources.files import ListFile, open_list
 from pipeline.ingest.sources.rows import Row, RowText
 from pipeline.ingest.sources.source import Source, SourceConfig
 
-
 _SMALL_BYTES = 1 << 20
 _FIRST_KEY = re.compile(rb'\{\s*"(info|licenses|images|annotations|type)"\s*:')
 

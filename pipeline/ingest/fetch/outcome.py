@@ -1,0 +1,62 @@
+"""What became of a row: the status, and the medium with what is known of it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from pipeline.ingest.media.image import ImageConfig, Media, Refusal, treat_image
+from pipeline.record import Status
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a row. `media`, `sha256` and `num_bytes` (of the body as received) only where it is a success."""
+
+    status: Status
+    detail: str | None = None
+    media: Media | None = None
+    sha256: str | None = None
+    num_bytes: int | None = None
+    fetched_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Treated:
+    """A body after its treatment: an outcome, and the digests (`md5:<hex>`) that rows may have promised."""
+
+    outcome: Outcome
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def for_row(self, promised: str | None) -> Outcome:
+        """The outcome of a row that promises this hash."""
+        if promised is None or not self.digests:
+            return self.outcome
+        kind, _, _ = promised.partition(":")
+        if self.digests[kind] == promised:
+            return self.outcome
+        return Outcome(Status.HASH_MISMATCH, f"{kind} differs from the list's")
+
+
+def treat_body(body: bytes, promised: Iterable[str | None], config: ImageConfig) -> Treated:
+    """Hash and treat a body; runs in a thread. A body that no row's promised hash fits is never decoded."""
+    wanted = set(promised)
+    digests = {"sha256": f"sha256:{hashlib.sha256(body).hexdigest()}"}
+    if any(item is not None and item.startswith("md5:") for item in wanted):
+        digests["md5"] = f"md5:{hashlib.md5(body, usedforsecurity=False).hexdigest()}"
+    if None not in wanted and wanted.isdisjoint(digests.values()):
+        return Treated(Outcome(Status.HASH_MISMATCH, "differs from the list's"), digests)
+    try:
+        media = treat_image(body, config)
+    except Exception as error:  # one image must never cost the whole part
+        log.exception("treat_image failed kind=%s bytes=%d", type(error).__name__, len(body))
+        media = Refusal(Status.DECODE_ERROR, f"unexpected {type(error).__name__}")
+    if isinstance(media, Refusal):
+        return Treated(Outcome(media.status, media.detail), digests)
+    sha256 = digests["sha256"].removeprefix("sha256:")
+    return Treated(Outcome(Status.SUCCESS, None, media, sha256, len(body), datetime.now(UTC)), digests)

@@ -1,0 +1,120 @@
+"""Which URL is asked for next: bounded in all, bounded per host, retries later, and hosts that never answer left alone.
+
+A job enters the queue only once its host has a slot for it, so no worker ever waits for a slow host while another
+host has work. A retry gives its slot back while it waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pipeline.ingest.fetch.answer import Answer
+from pipeline.ingest.fetch.config import FetchConfig
+from pipeline.record import RETRYABLE, Status
+
+_NO_ANSWER = frozenset({Status.DNS_ERROR, Status.CONNECT_ERROR, Status.TIMEOUT, Status.HTTP_429})
+"""What says that a host does not want, or is not able, to answer at all."""
+
+
+@dataclass(slots=True)
+class Job:
+    """One URL and the rows of the part that want it."""
+
+    url: str
+    rows: list[int]
+    tries: int = 0
+
+    @property
+    def host(self) -> str:
+        """What counts as one host: name and port."""
+        try:
+            return urlsplit(self.url).netloc.rpartition("@")[2].lower()
+        except ValueError:
+            return ""
+
+
+class Schedule:
+    """Runs jobs to their final answers."""
+
+    def __init__(
+        self,
+        config: FetchConfig,
+        ask: Callable[[str], Awaitable[Answer]],
+        settle: Callable[[Job, Answer], Awaitable[None]],
+    ) -> None:
+        self._config = config
+        self._ask, self._settle = ask, settle
+        self._queue: asyncio.Queue[Job | None] = asyncio.Queue()
+        self._waiting: dict[str, deque[Job]] = defaultdict(deque)
+        self._active: dict[str, int] = defaultdict(int)
+        self._failures: dict[str, int] = defaultdict(int)
+        self._last_failure: dict[str, Status] = {}
+        self._left = 0
+
+    async def run(self, jobs: Sequence[Job]) -> None:
+        """Settle every job, each exactly once."""
+        if not jobs:
+            return
+        self._left = len(jobs)
+        for job in jobs:
+            self._add(job)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self._config.concurrency, len(jobs))):
+                group.create_task(self._work())
+
+    def _add(self, job: Job) -> None:
+        host = job.host
+        if self._active[host] < self._config.per_host:
+            self._active[host] += 1
+            self._queue.put_nowait(job)
+        else:
+            self._waiting[host].append(job)
+
+    def _free_slot(self, host: str) -> None:
+        if self._waiting[host]:
+            self._queue.put_nowait(self._waiting[host].popleft())
+        else:
+            self._active[host] -= 1
+
+    async def _work(self) -> None:
+        while (job := await self._queue.get()) is not None:
+            answer = await self._answer(job)
+            self._free_slot(job.host)
+            wait_s = self._retry_wait_s(job, answer)
+            if wait_s is not None:
+                job.tries += 1
+                asyncio.get_running_loop().call_later(wait_s, self._add, job)
+                continue
+            await self._settle(job, answer)
+            self._left -= 1
+            if self._left == 0:
+                self._queue.put_nowait(None)
+        self._queue.put_nowait(None)  # for the next worker
+
+    async def _answer(self, job: Job) -> Answer:
+        host = job.host
+        failures = self._failures[host]
+        if failures >= self._config.give_up_host_after:
+            return Answer(self._last_failure[host], f"not tried: the host failed {failures} times in a row", final=True)
+        answer = await self._ask(job.url)
+        if answer.status in _NO_ANSWER:
+            self._failures[host] += 1
+            self._last_failure[host] = answer.status
+        else:
+            self._failures[host] = 0
+        return answer
+
+    def _retry_wait_s(self, job: Job, answer: Answer) -> float | None:
+        """Seconds until the next try; None where the answer is final."""
+        config = self._config
+        if answer.final or answer.status not in RETRYABLE or job.tries >= config.retries:
+            return None
+        if answer.wait_s is not None and answer.wait_s > config.max_wait_s:
+            return None
+        backoff_s = min(config.backoff_s * 2**job.tries, config.max_wait_s) * random.uniform(0.5, 1.5)
+        return max(backoff_s, answer.wait_s or 0.0)

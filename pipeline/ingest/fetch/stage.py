@@ -1,0 +1,134 @@
+"""The `fetch` stage: downloads the media of one candidate part, and writes them as one raw part.
+
+Takes `candidates/part-*.parquet` (CANDIDATE). Gives `raw/00042.tar` (per sample `{key}.jpg`, `.json`, `.txt`, in row
+order), `raw/00042.parquet` (FETCHED: every row, failures included) and `raw/00042_stats.json`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
+
+import cv2
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.commit import Commit
+from pipeline.ingest.fetch.answer import Answer
+from pipeline.ingest.fetch.client import Client, tls_context
+from pipeline.ingest.fetch.config import FetchConfig
+from pipeline.ingest.fetch.outcome import Outcome, treat_body
+from pipeline.ingest.fetch.raw import RawWriter
+from pipeline.ingest.fetch.schedule import Job, Schedule
+from pipeline.ingest.media.image import ImageConfig
+from pipeline.record import CANDIDATE, Status
+from pipeline.stage import Made, Part, Resources, Workspace
+
+log = logging.getLogger(__name__)
+
+
+class Fetch:
+    """Fetches candidate parts into raw parts."""
+
+    name: ClassVar[str] = "fetch"
+    version: ClassVar[int] = 1
+
+    def __init__(self, config: FetchConfig, image: ImageConfig) -> None:
+        self.config = config
+        self.image = image
+        self.resources = Resources(cpus=config.cpus)
+
+    def settings(self) -> Any:
+        """All settings but those of speed."""
+        return [self.config.that_decides_output(), self.image.model_dump(mode="json")]
+
+    @staticmethod
+    def parts(ingested: Mapping[str, Commit]) -> list[Part]:
+        """One part per candidate part that `ingest` committed, numbered in order."""
+        return list(raw_parts(ingested))
+
+    def setup(self) -> None:
+        """Load the TLS authorities, and keep OpenCV to the thread it is called in."""
+        tls_context(self.config.tls, self.config.ca_file)
+        cv2.setNumThreads(1)
+
+    def make(self, part: Part, work: Workspace) -> Made:
+        """Fetch one candidate part; whatever the web does, every row ends in one status."""
+        candidates = read_candidates(part, work)
+        writer = RawWriter(part.id, candidates, work.scratch, self.config.memory_mb << 20)
+        try:
+            jobs = plan_jobs(candidates, writer)
+            asyncio.run(self._fetch(jobs, candidates["hash"].to_pylist(), writer))
+            made = writer.finish()
+        except BaseException:
+            writer.abandon()
+            raise
+        log.info(
+            "fetched part=%s rows=%d ok=%d %s",
+            part.id,
+            made.rows_in,
+            made.rows_out,
+            " ".join(f"{status}={rows}" for status, rows in made.counts.items() if status != Status.SUCCESS),
+        )
+        return made
+
+    async def _fetch(self, jobs: list[Job], promised: list[str | None], writer: RawWriter) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(min(self.config.concurrency, 64), "dns"))
+        with ThreadPoolExecutor(max(1, math.ceil(self.config.cpus)), "decode") as decoders:
+
+            async def settle(job: Job, answer: Answer) -> None:
+                hashes = [promised[row] for row in job.rows]
+                if answer.status != Status.SUCCESS:
+                    for row in job.rows:
+                        writer.put(row, Outcome(answer.status, answer.detail))
+                    return
+                treated = await loop.run_in_executor(decoders, treat_body, answer.body, hashes, self.image)
+                for row, item in zip(job.rows, hashes, strict=True):
+                    writer.put(row, treated.for_row(item))
+
+            async with Client(self.config) as client:
+                await Schedule(self.config, client.try_once, settle).run(jobs)
+
+
+def raw_parts(ingested: Mapping[str, Commit]) -> Iterator[Part]:
+    """The raw parts that follow from the commits of `ingest`: ids 00000, 00001, ... over all candidate parts.
+
+    `facts`: candidates = name of the candidate part.
+    """
+    number = 0
+    for file_part in sorted(ingested):
+        for item in ingested[file_part].facts["parts"]:
+            yield Part(f"{number:05d}", (("ingest", file_part),), {"candidates": item["name"]})
+            number += 1
+
+
+def read_candidates(part: Part, work: Workspace) -> pa.Table:
+    """The candidates that a raw part is made of."""
+    with work.dataset.open(part.facts["candidates"]) as stream:
+        return pq.read_table(stream).cast(CANDIDATE)
+
+
+def plan_jobs(candidates: pa.Table, writer: RawWriter) -> list[Job]:
+    """One job per URL; rows that cannot be fetched are settled at once.
+
+    A row with a fault, and the second row with the same key, get the status `bad_row`: two samples of one key
+    would be one sample to every reader.
+    """
+    jobs: dict[str, Job] = {}
+    first: dict[str, int] = {}
+    columns = [candidates[name].to_pylist() for name in ("key", "url", "fault")]
+    for row, (key, url, fault) in enumerate(zip(*columns, strict=True)):
+        problem = fault if fault is not None or url else "url: none"
+        if problem is None and key in first:
+            problem = f"same key as row {first[key]} of this part"
+        if problem is not None:
+            writer.put(row, Outcome(Status.BAD_ROW, problem))
+            continue
+        first[key] = row
+        jobs.setdefault(url, Job(url, [])).rows.append(row)
+    return list(jobs.values())

@@ -1,0 +1,149 @@
+"""The treatment of an image body: refused with a status, kept as received, or resized and encoded as JPEG.
+
+Takes bytes from anywhere. Gives `Media` (bytes to store and what is known of them) or `Refusal`. The size is judged
+from the header before a pixel is decoded; a JPEG much larger than its target is decoded at a reduced scale, never
+below twice the target. A JPEG that needs no change keeps its bytes. The same body gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+from pydantic import Field
+
+from pipeline.ingest.media import jpeg, raster
+from pipeline.ingest.media.geometry import Geometry, ResizeMode, Upscale, plan_geometry, shape
+from pipeline.ingest.media.jpeg import Damaged, NotForTurbo
+from pipeline.ingest.media.sniff import sniff
+from pipeline.recipe import RecipeTable
+from pipeline.record import Status
+
+_MAX_DETAIL = 120
+
+
+class ImageConfig(RecipeTable):
+    """The `[image]` table of a dataset recipe: what is stored of each image. Stored images are JPEG."""
+
+    resize: ResizeMode = "keep_ratio"
+    """keep_ratio: shorter side to `size_px`. center_crop: so too, then the middle square. border: longer side to
+    `size_px`, on a white square. no: as it is."""
+    size_px: int = Field(default=256, ge=1, le=16_384)
+    only_if_bigger: bool = True
+    """Smaller images are not scaled up."""
+    upscale: Upscale = "lanczos"
+    """Filter for scaling up; scaling down averages areas."""
+    quality: int = Field(default=95, ge=1, le=100)
+    """JPEG quality where an image is encoded; 4:2:0."""
+    max_pixels: int = Field(default=64_000_000, ge=1, le=170_000_000)
+    """An image with more is `too_many_pixels`, judged by its header."""
+    min_side_px: int = Field(default=1, ge=1)
+    """An image whose shorter side is below this is `too_small`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A medium to store. `original_*` are upright pixels as received; `orientation` is what was applied."""
+
+    data: bytes
+    mime: str
+    extension: str
+    width: int
+    height: int
+    original_width: int
+    original_height: int
+    orientation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a body is not stored."""
+
+    status: Status
+    detail: str
+
+
+def treat_image(body: bytes, config: ImageConfig) -> Media | Refusal:
+    """Make a stored image of a body; never raises on what the body holds."""
+    if not body:
+        return Refusal(Status.EMPTY_BODY, "0 bytes")
+    mime = sniff(body)
+    if mime not in raster.FORMATS:
+        return Refusal(Status.WRONG_TYPE, f"{mime or 'unknown'}, wanted an image")
+    try:
+        if mime == "image/jpeg":
+            try:
+                return _treat_jpeg(body, config)
+            except NotForTurbo:
+                pass
+        return _treat_raster(body, mime, config)
+    except raster.TooManyPixels as error:
+        return Refusal(Status.TOO_MANY_PIXELS, _brief(error))
+    except Damaged as error:
+        return Refusal(Status.DECODE_ERROR, _brief(error))
+    except MemoryError:
+        return Refusal(Status.TOO_MANY_PIXELS, "no memory to decode it")
+
+
+def _treat_jpeg(body: bytes, config: ImageConfig) -> Media | Refusal:
+    header = jpeg.read_header(body)
+    width, height = _upright(header.width, header.height, header.orientation)
+    refusal = _judge_size(width, height, config)
+    if refusal is not None:
+        return refusal
+    geometry = _plan(width, height, config)
+    if header.orientation == 1 and not geometry.changes(width, height):
+        jpeg.decode(body, header, 1, 1)  # at 1/8 scale: only to know that it is whole
+        return Media(body, "image/jpeg", "jpg", width, height, width, height, 1)
+    least = _upright(geometry.width * 2, geometry.height * 2, header.orientation)
+    pixels = jpeg.decode(body, header, min(least[0], header.width), min(least[1], header.height))
+    pixels = shape(pixels, geometry, header.orientation, config.upscale)
+    data = jpeg.encode(pixels, config.quality)
+    return _encoded(data, geometry, width, height, header.orientation)
+
+
+def _treat_raster(body: bytes, mime: str, config: ImageConfig) -> Media | Refusal:
+    image = raster.open_image(body, mime, config.max_pixels)
+    refusal = _judge_size(*image.size, config)
+    if refusal is not None:
+        return refusal
+    loaded = raster.load(image)
+    height, width, _ = loaded.pixels.shape
+    width, height = _upright(width, height, loaded.turn)
+    geometry = _plan(width, height, config)
+    if _keeps_bytes(image, loaded, geometry, width, height):
+        return Media(body, mime, "jpg", width, height, width, height, 1)
+    data = jpeg.encode(shape(loaded.pixels, geometry, loaded.turn, config.upscale), config.quality)
+    return _encoded(data, geometry, width, height, loaded.orientation)
+
+
+def _keeps_bytes(image: Image.Image, loaded: raster.Raster, geometry: Geometry, width: int, height: int) -> bool:
+    if image.format not in ("JPEG", "MPO") or image.mode not in ("L", "RGB"):
+        return False
+    return loaded.orientation == 1 and not geometry.changes(width, height)
+
+
+def _judge_size(width: int, height: int, config: ImageConfig) -> Refusal | None:
+    if width * height > config.max_pixels:
+        return Refusal(Status.TOO_MANY_PIXELS, f"{width} x {height}, at most {config.max_pixels} wanted")
+    if min(width, height) < config.min_side_px:
+        return Refusal(Status.TOO_SMALL, f"{width} x {height}, at least {config.min_side_px} wanted")
+    return None
+
+
+def _plan(width: int, height: int, config: ImageConfig) -> Geometry:
+    return plan_geometry(width, height, config.resize, config.size_px, config.only_if_bigger)
+
+
+def _encoded(data: bytes, geometry: Geometry, width: int, height: int, orientation: int) -> Media:
+    return Media(
+        data, "image/jpeg", "jpg", geometry.out_width, geometry.out_height, width, height, orientation
+    )
+
+
+def _upright(width: int, height: int, orientation: int) -> tuple[int, int]:
+    return (height, width) if orientation >= 5 else (width, height)
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:_MAX_DETAIL]
