@@ -112,7 +112,7 @@ def curate(
     with ray_session(engine_config):
         listed = _ingest(engine, recipe)
         if until == "ingest":
-            return Curated(recipe.dataset, until, read_funnel(dataset))
+            return Curated(recipe.dataset, until, read_funnel(dataset, until))
         fetched = _fetch(engine, recipe, listed)
         steps: dict[str, Callable[[], Any]] = {
             "score": lambda: _score(engine, recipe, fetched),
@@ -122,7 +122,7 @@ def curate(
         for name, step in steps.items():
             if STAGES.index(name) <= STAGES.index(until):
                 step()
-    return Curated(recipe.dataset, until, read_funnel(dataset))
+    return Curated(recipe.dataset, until, read_funnel(dataset, until))
 
 
 def _ingest(engine: Engine, recipe: DatasetRecipe) -> dict[str, Commit]:
@@ -163,7 +163,7 @@ def _judge(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) ->
 
 
 def _shard(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) -> None:
-    hops = [(hop.name, hop.rows_in, hop.rows_out) for hop in read_funnel(engine.dataset, ahead_of="cut").hops]
+    hops = [(hop.name, hop.rows_in, hop.rows_out) for hop in read_funnel(engine.dataset, until="judge").hops]
     write_shards(engine, recipe.shard, list(fetched), recipe.name, funnel=hops)
 
 

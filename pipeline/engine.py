@@ -27,8 +27,15 @@ from pipeline.store import Store
 
 log = logging.getLogger(__name__)
 
+MAX_FAILED_PARTS = 10
+"""So many failed parts mean that something is wrong with all of them, and end the run."""
+
 Progress = Callable[[str, int, int], None]
 """Called as (stage name, parts done, parts in all), once per finished part."""
+
+
+Outcome = Commit | PairmillError
+"""What became of a part."""
 
 
 class EngineConfig(RecipeTable):
@@ -53,16 +60,27 @@ class Engine:
     def run(self, stage: Stage, parts: Sequence[Part]) -> dict[str, Commit]:
         """Bring every part of `stage` up to date. Returns part id -> commit, in the order of `parts`.
 
-        Raises: StageError: a part failed; the others that were finished stay committed.
+        A part that fails stops no other, until MAX_FAILED_PARTS have failed.
+
+        Raises: PairmillError: the first error of a part; what was finished stays committed.
         """
         finished, pending = self.plan(stage, parts)
         total = len(parts)
         self.progress(stage.name, len(finished), total)
+        failed: list[PairmillError] = []
         if pending:
             runner = _run_on_ray if self.config.place == "ray" else _run_in_process
-            for commit in runner(stage, pending, self.dataset, self.config):
-                finished[commit.part] = commit
-                self.progress(stage.name, len(finished), total)
+            for outcome in runner(stage, pending, self.dataset, self.config):
+                if isinstance(outcome, PairmillError):
+                    log.error("stage=%s failed=%s", stage.name, outcome)
+                    failed.append(outcome)
+                    if len(failed) == MAX_FAILED_PARTS:
+                        break
+                else:
+                    finished[outcome.part] = outcome
+                    self.progress(stage.name, len(finished), total)
+        if failed:
+            raise failed[0]
         log.info("stage=%s parts=%d done_now=%d", stage.name, total, len(pending))
         return {part.id: finished[part.id] for part in parts}
 
@@ -104,10 +122,10 @@ class Engine:
 
 def _run_in_process(
     stage: Stage, pending: list[tuple[Part, str]], dataset: Store, config: EngineConfig
-) -> Iterator[Commit]:
+) -> Iterator[Outcome]:
     stage.setup()
     with ThreadPoolExecutor(config.workers or os.cpu_count() or 1) as pool:
-        futures = {pool.submit(_run_guarded, stage, part, made_by, dataset): part for part, made_by in pending}
+        futures = [pool.submit(_attempt, stage, part, made_by, dataset) for part, made_by in pending]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -124,8 +142,7 @@ class _RayWorker:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         part, made_by = pickle.loads(row["task"])
-        commit = _run_guarded(self.stage, part, made_by, self.dataset)
-        return {"commit": commit.to_json()}
+        return {"outcome": pickle.dumps(_attempt(self.stage, part, made_by, self.dataset))}
 
 
 def _run_task(row: dict[str, Any], stage: Stage, dataset: Store) -> dict[str, Any]:
@@ -134,7 +151,7 @@ def _run_task(row: dict[str, Any], stage: Stage, dataset: Store) -> dict[str, An
 
 def _run_on_ray(
     stage: Stage, pending: list[tuple[Part, str]], dataset: Store, config: EngineConfig
-) -> Iterator[Commit]:
+) -> Iterator[Outcome]:
     with ray_session(config):
         ray_data = importlib.import_module("ray.data")
         rows = [{"task": pickle.dumps(task)} for task in pending]
@@ -152,11 +169,10 @@ def _run_on_ray(
             done = source.map(_run_task, fn_args=(stage, dataset), concurrency=config.workers, **options)
         try:
             for row in done.iter_rows():
-                yield Commit.from_json(row["commit"], f"{stage.name} on Ray")
-        except PairmillError:
-            raise
+                yield pickle.loads(row["outcome"])
         except Exception as error:
-            raise _unwrap(error, stage) from error
+            last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            raise StageError(f"{stage.name}: Ray lost its workers: {last[0]}") from error
 
 
 @contextlib.contextmanager
@@ -167,16 +183,19 @@ def ray_session(config: EngineConfig) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if config.address is None:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     ray = importlib.import_module("ray")
     if ray.is_initialized():
         yield
         return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if config.address is None:
         ray.init(address="local", include_dashboard=False, **quiet)
     else:
         ray.init(address=config.address, **quiet)
     context = importlib.import_module("ray.data").DataContext.get_current()
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a failure reaches the user as our own error
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     try:
@@ -185,22 +204,12 @@ def ray_session(config: EngineConfig) -> Iterator[None]:
         ray.shutdown()
 
 
-def _run_guarded(stage: Stage, part: Part, made_by: str, dataset: Store) -> Commit:
+def _attempt(stage: Stage, part: Part, made_by: str, dataset: Store) -> Outcome:
+    """Make one part; an error is an answer, so that it travels as it is and stops no other part."""
     try:
         return run_part(stage, part, made_by, dataset)
-    except PairmillError:
-        raise
+    except PairmillError as error:
+        return error
     except Exception as error:
-        raise StageError(f"{stage.name} part {part.id}: {type(error).__name__}: {error}") from error
-
-
-def _unwrap(error: BaseException, stage: Stage) -> PairmillError:
-    """The error a worker raised, out of the layers Ray puts around it."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, PairmillError):
-            return inner
-        cause = getattr(inner, "cause", None)
-        inner = cause if isinstance(cause, BaseException) else inner.__cause__
-    last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-    return StageError(f"{stage.name}: a worker failed: {last}")
+        log.exception("stage=%s part=%s", stage.name, part.id)
+        return StageError(f"{stage.name} part {part.id}: {type(error).__name__}: {error}")

@@ -55,30 +55,37 @@ class Funnel:
         return found
 
 
-def read_funnel(dataset: Store, *, ahead_of: str | None = None) -> Funnel:
+def read_funnel(dataset: Store, until: str = "shard") -> Funnel:
     """The funnel of what is committed so far.
 
     Args:
-        ahead_of: `cut` leaves the shards out, while they are still those of an earlier verdict.
+        until: the last stage to look at: ingest, fetch, judge or shard. What stands after it may still be that of an
+            earlier recipe.
     Raises: DatasetError: a hop does not add up, or two hops disagree.
     """
+    known = ("ingest", "fetch", "score", "judge", "shard")
+    reached = known[: known.index(until) + 1]
+
+    def commits_of(stage: str, commits: str) -> list[Commit]:
+        return list(read_commits(dataset, commits).values()) if stage in reached else []
+
     hops = []
-    listed = read_commits(dataset, "ingest").values()
+    listed = commits_of("ingest", "ingest")
     if listed:
         rows = sum(commit.rows_out for commit in listed)
         hops.append(Hop("listed", rows, rows, {}))
-    fetched = read_commits(dataset, "fetch").values()
+    fetched = commits_of("fetch", "fetch")
     if fetched:
         statuses = _sum(fetched)
         successes = statuses.pop(Status.SUCCESS.value, 0)
         hops.append(Hop("fetched", sum(commit.rows_in for commit in fetched), successes, statuses))
-    judged = read_commits(dataset, "judge").values()
+    judged = commits_of("judge", "judge")
     if judged:
         reasons = _sum(judged)
         kept = sum(commit.rows_out for commit in judged)
         of_rules = {reason: rows for reason, rows in reasons.items() if not reason.startswith("fetch:")}
         hops.append(Hop("judged", sum(of_rules.values()) + kept, kept, of_rules))
-    cut = read_commits(dataset, "cut").values() if ahead_of != "cut" else ()
+    cut = commits_of("shard", "cut")
     splits: Counter[str] = Counter()
     for commit in cut:
         splits[commit.facts["split"]] += commit.rows_out

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -89,8 +90,8 @@ class Store:
             entries = self.fs.ls(self.path(folder), detail=True)
         except FileNotFoundError:
             return []
-        except OSError as error:
-            raise StoreError(f"{self.url}/{folder}: cannot list: {error}") from error
+        except Exception as error:
+            raise StoreError(f"{self.url}/{folder}: cannot list: {_reason(error)}") from error
         names = [entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file"]
         return sorted(name for name in names if name.endswith(suffix))
 
@@ -110,7 +111,7 @@ class Store:
         """The file `name` as a seekable binary stream; remote files are read in blocks."""
         try:
             stream = self.fs.open(self.path(name), "rb")
-        except OSError as error:
+        except Exception as error:
             raise StoreError(f"{self.url}/{name}: cannot open: {_reason(error)}") from error
         with stream:
             yield stream
@@ -133,16 +134,18 @@ class Store:
             local.unlink()
             return
         final = self.local_path(name)
+        near = _beside(final)
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             if local.stat().st_dev != final.parent.stat().st_dev:
-                near = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-                shutil.move(local, near)
+                shutil.copyfile(local, near)  # a rename cannot cross file systems
+                local.unlink()
                 local = near
             with local.open("rb") as stream:
                 os.fsync(stream.fileno())
             os.replace(local, final)
         except OSError as error:
+            near.unlink(missing_ok=True)
             raise StoreError(f"{final}: cannot write: {_reason(error)}. {_free_space(final)}") from error
 
     def put_bytes(self, name: str, data: bytes) -> None:
@@ -151,7 +154,7 @@ class Store:
             self._try(name, lambda: self.fs.pipe_file(self.path(name), data))
             return
         final = self.local_path(name)
-        near = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+        near = _beside(final)
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             near.write_bytes(data)
@@ -166,7 +169,7 @@ class Store:
             self.fs.rm(self.path(name), recursive=True)
         except FileNotFoundError:
             return
-        except OSError as error:
+        except Exception as error:
             raise StoreError(f"{self.url}/{name}: cannot delete: {_reason(error)}") from error
 
     def _try(self, name: str, call: Any) -> Any:
@@ -179,12 +182,18 @@ class Store:
             raise StoreError(
                 f"{self.url}/{name}: access refused: {_reason(error)}. Check the credentials in the environment."
             ) from error
-        except OSError as error:
+        except Exception as error:
+            # object stores raise errors of their own client, such as botocore's EndpointConnectionError
             raise StoreError(f"{self.url}/{name}: {_reason(error)}") from error
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
+def _beside(final: Path) -> Path:
+    """A temporary name next to `final`, of this process and thread alone."""
+    return final.with_name(f".{final.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _free_space(path: Path) -> str:

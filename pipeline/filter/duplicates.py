@@ -53,7 +53,7 @@ class DuplicatesScatter(Scatter):
         return pa.table(
             {
                 "order": pa.array([_order(value) for value in keys + media], pa.uint64()),
-                "key": keys + keys,
+                "key": pa.array(keys + keys, pa.string()),
                 "part": pa.array([part.id] * (2 * len(keys)), pa.string()),
                 "row": pa.array(rows + rows, pa.int64()),
                 "kind": pa.array([0] * len(keys) + [1] * len(keys), pa.int8()),
