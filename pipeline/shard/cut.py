@@ -23,7 +23,7 @@ from pipeline.errors import DatasetError
 from pipeline.record import SHARD_INDEX
 from pipeline.shard.order import FETCH, ORDERED, Sort, committed
 from pipeline.shard.plan import PlannedShard
-from pipeline.shard.ranges import RangeReader, ShortRead, Span
+from pipeline.shard.ranges import RangeReader, Span, SpanMissing
 from pipeline.shard.sample import caption_of
 from pipeline.stage import Made, Part, Resources, Workspace
 from pipeline.store import Store
@@ -111,7 +111,7 @@ def _windows(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 def _read_raw(reader: RangeReader, window: Sequence[Row]) -> list[bytes]:
     try:
         return reader.read([Span(row["raw_tar"], row["raw_offset"], row["raw_size"]) for row in window])
-    except ShortRead as error:
+    except SpanMissing as error:
         part = next(row["raw_part"] for row in window if row["raw_tar"] == error.span.name)
         remedy = f"Delete commits/{FETCH}/{part}.json and run again to fetch that part anew."
         raise DatasetError(f"{error} {remedy}") from None

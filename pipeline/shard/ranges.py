@@ -48,13 +48,12 @@ class RangeOptions:
     """How many whole remote files to keep in memory; 0 reads exact ranges."""
 
 
-class ShortRead(StoreError):
-    """A file ends before the bytes that were asked of it."""
+class SpanMissing(StoreError):
+    """A file is not there, or ends before the bytes that were asked of it."""
 
-    def __init__(self, store: Store, span: Span, size: int) -> None:
-        super().__init__(
-            f"{store.url}/{span.name}: wanted bytes {span.offset}..{span.end}, the file ends at {size}: truncated."
-        )
+    def __init__(self, store: Store, span: Span, size: int | None) -> None:
+        found = "there is no such file" if size is None else f"the file ends at {size}: truncated"
+        super().__init__(f"{store.url}/{span.name}: wanted bytes {span.offset}..{span.end}, {found}.")
         self.span = span
 
 
@@ -69,7 +68,7 @@ class RangeReader:
     def read(self, spans: Sequence[Span]) -> list[bytes]:
         """The bytes of each span, in the order given.
 
-        Raises: ShortRead: a file is too short. StoreError: a file is missing or cannot be read.
+        Raises: SpanMissing: a file is missing or too short. StoreError: a file cannot be read.
         """
         if self._pid != os.getpid():
             self._reset()  # a lock that another thread held at the fork would never be released here
@@ -92,24 +91,26 @@ class RangeReader:
         self._files: OrderedDict[str, bytes] = OrderedDict()
 
     def _pread(self, span: Span) -> bytes:
-        handle = self._handle(span.name)
+        handle = self._handle(span)
         data = os.pread(handle.descriptor, span.size, span.offset)
         while len(data) < span.size:  # one call gives at most 2 GiB
             more = os.pread(handle.descriptor, span.size - len(data), span.offset + len(data))
             if not more:
-                raise ShortRead(self.store, span, os.fstat(handle.descriptor).st_size)
+                raise SpanMissing(self.store, span, os.fstat(handle.descriptor).st_size)
             data += more
         return data
 
-    def _handle(self, name: str) -> _Handle:
+    def _handle(self, span: Span) -> _Handle:
         with self._lock:
-            handle = self._handles.get(name)
+            handle = self._handles.get(span.name)
             if handle is None:
                 try:
-                    handle = self._handles[name] = _Handle(self.store.path(name))
+                    handle = self._handles[span.name] = _Handle(self.store.path(span.name))
+                except FileNotFoundError:
+                    raise SpanMissing(self.store, span, None) from None
                 except OSError as error:
-                    raise StoreError(f"{self.store.url}/{name}: cannot open: {error.strerror}.") from None
-            self._handles.move_to_end(name)
+                    raise StoreError(f"{self.store.url}/{span.name}: cannot open: {error.strerror}.") from None
+            self._handles.move_to_end(span.name)
             while len(self._handles) > self.options.max_open:
                 self._handles.popitem(last=False)
             return handle
@@ -125,7 +126,11 @@ class RangeReader:
         with self._lock:
             data = self._files.get(name)
         if data is None:
-            data = self.store.read_bytes(name)
+            try:
+                data = self.store.read_bytes(name)
+            except StoreError:
+                self._explain(spans[0])
+                raise
         with self._lock:
             self._files[name] = data
             self._files.move_to_end(name)
@@ -133,7 +138,7 @@ class RangeReader:
                 self._files.popitem(last=False)
         for span in spans:
             if span.end > len(data):
-                raise ShortRead(self.store, span, len(data))
+                raise SpanMissing(self.store, span, len(data))
         return [data[span.offset : span.end] for span in spans]
 
     def _from_request(self, spans: Sequence[Span]) -> list[bytes]:
@@ -143,11 +148,17 @@ class RangeReader:
         try:
             data = self.store.read_range(name, start, end - start)
         except StoreError:
-            size = self.store.size(name)  # raises where the file is gone
-            if size < end:
-                raise ShortRead(self.store, max(spans, key=lambda span: span.end), size) from None
+            self._explain(max(spans, key=lambda span: span.end))
             raise
         return [data[span.offset - start : span.end - start] for span in spans]
+
+    def _explain(self, span: Span) -> None:
+        """Raise `SpanMissing` where a failed read of `span` is the file's fault and not the network's."""
+        if not self.store.exists(span.name):
+            raise SpanMissing(self.store, span, None) from None
+        size = self.store.size(span.name)
+        if size < span.end:
+            raise SpanMissing(self.store, span, size) from None
 
 
 class _Handle:

@@ -26,7 +26,7 @@ from pipeline.errors import DatasetError, StoreError
 from pipeline.recipe import RecipeTable
 from pipeline.shard.manifest import ShardEntry, read_manifest
 from pipeline.shard.permute import epoch_order, share_of
-from pipeline.shard.ranges import RangeOptions, RangeReader, ShortRead, Span
+from pipeline.shard.ranges import RangeOptions, RangeReader, Span, SpanMissing
 from pipeline.store import Store
 
 _COLUMNS = ["key", "mime", "width", "height", "weight", "sha256", "media_offset", "media_size"]
@@ -187,7 +187,7 @@ class ShardReader:
     def _read_spans(self, spans: Sequence[Span]) -> list[bytes]:
         try:
             return self._ranges.read(spans)
-        except ShortRead as error:
+        except SpanMissing as error:
             entry = next(entry for entry in self._shards if entry.tar == error.span.name)
             raise DatasetError(f"{error} {_remedy(entry)}") from None
 

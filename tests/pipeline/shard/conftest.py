@@ -121,6 +121,12 @@ def make_judged(tmp_path):
 
 
 @pytest.fixture
+def judged_at():
+    """Builds a judged dataset at any URL: judged_at("s3://bucket/folder", parts=.., rows=..)."""
+    return build
+
+
+@pytest.fixture
 def extend():
     """`add_part`, for tests that add or change a part."""
     return add_part
