@@ -20,6 +20,7 @@ from pipeline.recipe import RecipeTable
 from pipeline.record import Status
 
 _MAX_DETAIL = 120
+_EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
 
 class ImageConfig(RecipeTable):
@@ -83,6 +84,20 @@ def treat_image(body: bytes, config: ImageConfig) -> Media | Refusal:
         return Refusal(Status.DECODE_ERROR, _brief(error))
     except MemoryError:
         return Refusal(Status.TOO_MANY_PIXELS, "no memory to decode it")
+
+
+def stored_as_it_is(body: bytes) -> Media | Refusal:
+    """An image that another tool has stored, with its bytes kept: told by its header, not decoded."""
+    mime = sniff(body)
+    if mime not in _EXTENSIONS:
+        return Refusal(Status.WRONG_TYPE, f"{mime or 'unknown'}, wanted a stored image")
+    try:
+        width, height = raster.open_image(body, mime, ImageConfig().max_pixels).size
+    except raster.TooManyPixels as error:
+        return Refusal(Status.TOO_MANY_PIXELS, _brief(error))
+    except Damaged as error:
+        return Refusal(Status.DECODE_ERROR, _brief(error))
+    return Media(body, mime, _EXTENSIONS[mime], width, height, width, height, 1)
 
 
 def _treat_jpeg(body: bytes, config: ImageConfig) -> Media | Refusal:

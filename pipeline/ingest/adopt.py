@@ -1,0 +1,162 @@
+"""The `adopt` stage: takes the media of an img2dataset folder into raw parts, without the network.
+
+Takes candidate parts that the `img2dataset` source read, and the tars beside its parquet files. Gives the same raw
+parts as `fetch`: media keep the bytes that img2dataset stored; `sha256` is the one it recorded of the body it
+received (of the stored bytes where it recorded none), `bytes` is null, for it kept no count. Its error messages
+become statuses. It never applied EXIF orientations, so photos that needed one stay as they lie.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tarfile
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from pipeline.commit import Commit
+from pipeline.errors import SourceError
+from pipeline.ingest.fetch.client import http_status
+from pipeline.ingest.fetch.outcome import Outcome
+from pipeline.ingest.fetch.raw import RawWriter
+from pipeline.ingest.fetch.stage import raw_parts, read_candidates
+from pipeline.ingest.media.image import Media, Refusal, stored_as_it_is
+from pipeline.ingest.sources import open_source
+from pipeline.ingest.sources.files import find_lists, open_list
+from pipeline.ingest.sources.img2dataset import tar_of
+from pipeline.ingest.sources.source import SourceConfig
+from pipeline.record import Status
+from pipeline.stage import Made, Part, Resources, Workspace
+
+_MEMORY_BYTES = 256 << 20
+_MAX_MEMBER_BYTES = 256 << 20
+_MEDIA_ENDINGS = frozenset({"jpg", "jpeg", "png", "webp"})
+_HTTP_ERROR = re.compile(r"HTTP Error (\d{3})")
+_MESSAGES: tuple[tuple[str, Status], ...] = (
+    ("hash mismatch", Status.HASH_MISMATCH),
+    ("X-Robots-Tag", Status.OPTED_OUT),
+    ("image too small", Status.TOO_SMALL),
+    ("image area too large", Status.TOO_MANY_PIXELS),
+    ("Image decoding error", Status.DECODE_ERROR),
+    ("timed out", Status.TIMEOUT),
+    ("CERTIFICATE", Status.TLS_ERROR),
+    ("SSL", Status.TLS_ERROR),
+    ("Name or service not known", Status.DNS_ERROR),
+    ("name resolution", Status.DNS_ERROR),
+    ("No address associated", Status.DNS_ERROR),
+    ("unknown url type", Status.REFUSED_SCHEME),
+    ("redirect error", Status.TOO_MANY_REDIRECTS),
+    ("Connection refused", Status.CONNECT_ERROR),
+    ("unreachable", Status.CONNECT_ERROR),
+)
+
+
+class Adopt:
+    """Turns the shards of an img2dataset folder into raw parts."""
+
+    name: ClassVar[str] = "fetch"
+    """It stands in the place of `fetch`: what comes after does not tell them apart."""
+    version: ClassVar[int] = 1
+
+    def __init__(self, source: SourceConfig) -> None:
+        self.source = source
+        self.resources = Resources(cpus=1)
+
+    def settings(self) -> Any:
+        """There are none; the name keeps its parts apart from downloaded ones."""
+        return ["adopt"]
+
+    def parts(self, ingested: Mapping[str, Commit]) -> list[Part]:
+        """One part per candidate part that `ingest` committed, numbered in order.
+
+        `facts`: candidates = name of the candidate part; tar = path of img2dataset's tar; stamp = its version.
+        """
+        tars = find_lists([(tar_of(file.path), None) for file in open_source(self.source).files()], (".tar",))
+        by_part = {f"{tar.index:05d}": {"tar": tar.path, "stamp": tar.stamp} for tar in tars}
+        return [
+            Part(part.id, part.inputs, {**part.facts, **by_part[part.inputs[0][1]]}) for part in raw_parts(ingested)
+        ]
+
+    def setup(self) -> None:
+        """Nothing is needed."""
+
+    def make(self, part: Part, work: Workspace) -> Made:
+        """Adopt one candidate part. Raises: SourceError: the tar cannot be read at all."""
+        candidates = read_candidates(part, work)
+        writer = RawWriter(part.id, candidates, work.scratch, _MEMORY_BYTES)
+        try:
+            self._adopt(candidates, part.facts["tar"], writer)
+            return writer.finish()
+        except BaseException:
+            writer.abandon()
+            raise
+
+    def _adopt(self, candidates: pa.Table, tar: str, writer: RawWriter) -> None:
+        wanted: dict[str, tuple[int, dict[str, Any]]] = {}
+        columns = [candidates[name].to_pylist() for name in ("source_id", "fault", "meta")]
+        for row, (old_key, fault, meta) in enumerate(zip(*columns, strict=True)):
+            facts = json.loads(meta) if meta else {}
+            if old_key in wanted:
+                writer.put(row, Outcome(Status.BAD_ROW, f"same key as row {wanted[old_key][0]} of this part"))
+            elif facts.get("status") == "success":
+                wanted[old_key] = (row, facts)  # a fault of the row (a lost url, say) does not undo its medium
+            elif fault is not None:
+                writer.put(row, Outcome(Status.BAD_ROW, fault))
+            else:
+                writer.put(row, Outcome(*status_of(facts.get("status"), facts.get("error_message"))))
+        for old_key, data in _media(tar, wanted):
+            row, facts = wanted.pop(old_key)
+            writer.put(row, _adopted(data, facts))
+        for row, _ in wanted.values():
+            writer.put(row, Outcome(Status.BAD_ROW, f"{tar.rsplit('/', 1)[-1]} does not hold it"))
+
+
+def status_of(status: str | None, message: str | None) -> tuple[Status, str]:
+    """Our status for a failure that img2dataset recorded, and its message as detail."""
+    text = " ".join((message or "").split())[:120]
+    code = _HTTP_ERROR.search(text)
+    if code is not None:
+        return http_status(int(code[1]))[0], text
+    for words, ours in _MESSAGES:
+        if words.lower() in text.lower():
+            return ours, text
+    if status == "failed_to_resize":
+        return (Status.TOO_SMALL if "aspect ratio" in text else Status.DECODE_ERROR), text
+    if status == "failed_to_download":
+        return Status.PROTOCOL_ERROR, text
+    return Status.BAD_ROW, f"status {status!r}"
+
+
+def _media(tar: str, wanted: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """(key, bytes) of the wanted media in a tar, once each, in its order; a tar that is cut off just ends."""
+    seen: set[str] = set()
+    try:
+        with open_list(tar) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+            for member in archive:
+                key, _, ending = member.name.rpartition(".")
+                if not member.isreg() or ending not in _MEDIA_ENDINGS or key not in wanted or key in seen:
+                    continue
+                if member.size > _MAX_MEMBER_BYTES:
+                    continue
+                data = archive.extractfile(member)
+                if data is not None:
+                    seen.add(key)
+                    yield key, data.read()
+    except (tarfile.ReadError, EOFError):
+        if not seen:
+            raise SourceError(f"{tar}: not a readable tar. Restore it, or take its rows from the list.") from None
+
+
+def _adopted(data: bytes, facts: Mapping[str, Any]) -> Outcome:
+    media = stored_as_it_is(data)
+    if isinstance(media, Refusal):
+        return Outcome(media.status, media.detail)
+    width, height = facts.get("original_width"), facts.get("original_height")
+    if isinstance(width, int) and isinstance(height, int):
+        media = Media(data, media.mime, media.extension, media.width, media.height, width, height, 1)
+    sha256 = facts.get("sha256") or hashlib.sha256(data).hexdigest()
+    return Outcome(Status.SUCCESS, None, media, sha256, None, datetime.now(UTC))
