@@ -27,7 +27,10 @@ from pipeline.filter.scorers.image import ImageScoreConfig
 from pipeline.filter.scorers.text import TextScoreConfig
 from pipeline.filter.verdict import JudgeStage, VerdictConfig, check_columns
 from pipeline.funnel import Funnel, read_funnel
-from pipeline.ingest.fetch.stage import FetchConfig, FetchStage, ImageConfig
+from pipeline.ingest.adopt import Adopt
+from pipeline.ingest.fetch.config import FetchConfig
+from pipeline.ingest.fetch.stage import Fetch
+from pipeline.ingest.media.image import ImageConfig
 from pipeline.ingest.read import Ingest, IngestConfig
 from pipeline.ingest.sources import AnySource, open_source
 from pipeline.recipe import RecipeTable
@@ -134,15 +137,21 @@ def _ingest(engine: Engine, recipe: DatasetRecipe) -> dict[str, Commit]:
 
 def _fetch(engine: Engine, recipe: DatasetRecipe, listed: dict[str, Commit]) -> dict[str, Commit]:
     """Fetch every candidates file; a part depends on its own file alone, so a list may grow at its end."""
-    files = [stamp for commit in listed.values() for stamp in commit.files]
+    stage = _fetch_stage(recipe)
+    sha256 = {stamp.name: stamp.sha256 for commit in listed.values() for stamp in commit.files}
     parts = [
-        Part(f"{number:05d}", (), {"candidates": stamp.name, "sha256": stamp.sha256})
-        for number, stamp in enumerate(files)
+        Part(part.id, (), {**part.facts, "sha256": sha256[part.facts["candidates"]]}) for part in stage.parts(listed)
     ]
-    stage = FetchStage(recipe.fetch, recipe.image)
     fetched = engine.run(stage, parts)
     engine.prune("fetch", fetched)
     return fetched
+
+
+def _fetch_stage(recipe: DatasetRecipe) -> Fetch | Adopt:
+    """What turns candidates into raw parts: the fetcher, or the adoption of what another tool has fetched."""
+    if recipe.source.kind == "img2dataset":
+        return Adopt(recipe.source)
+    return Fetch(recipe.fetch, recipe.image)
 
 
 def _score(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) -> None:
