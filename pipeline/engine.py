@@ -160,13 +160,15 @@ def _run_on_ray(
         if stage.resources.memory_gb:
             options["memory"] = stage.resources.memory_gb * 1e9
         if stage.resources.gpus:
-            most = min(len(rows), config.workers or len(rows))
+            actors = min(len(rows), config.workers or len(rows))
             options["num_gpus"] = stage.resources.gpus
             done = source.map(
-                _RayWorker, fn_constructor_args=(stage, dataset), concurrency=(1, most), **options
+                _RayWorker, fn_constructor_args=(stage, dataset), concurrency=(1, actors), **options
             )
         else:
-            done = source.map(_run_task, fn_args=(stage, dataset), concurrency=config.workers, **options)
+            # Ray warns where more tasks are allowed than there are parts
+            most = None if config.workers is None else min(config.workers, len(rows))
+            done = source.map(_run_task, fn_args=(stage, dataset), concurrency=most, **options)
         try:
             for row in done.iter_rows():
                 yield pickle.loads(row["outcome"])
