@@ -1,6 +1,7 @@
 """Writing, reading and verifying shards on S3: the real s3fs against a server on loopback."""
 
 import pickle
+import uuid
 
 import pytest
 
@@ -18,7 +19,7 @@ def files_of(store):
 
 @pytest.fixture
 def on_s3(s3_bucket, judged_at):
-    judged = judged_at(f"{s3_bucket}/dataset")
+    judged = judged_at(f"{s3_bucket}/{uuid.uuid4().hex}")  # the server keeps its objects between tests
     judged.shard(workers=2, **CONFIG)
     return judged
 

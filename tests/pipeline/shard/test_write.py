@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.commit import drop_part, read_commits
-from pipeline.engine import Engine, EngineConfig
+from pipeline.engine import Engine, EngineConfig, ray_session
 from pipeline.errors import DatasetError
 from pipeline.record import SHARD_INDEX, VERDICT
 from pipeline.shard.order import order_of
@@ -269,3 +269,14 @@ def test_the_card_tells_the_funnel(judged):
     card = judged.files()["README.md"].decode()
     assert "| fetch | 120 | 103 |" in card
     assert f"| train | {sum(map(len, keys_of(judged.files(), 'train')))} |" in card
+
+
+@pytest.mark.ray
+def test_bytes_do_not_depend_on_the_place(make_judged, ray_of_two_nodes):
+    here, there = make_judged("here"), make_judged("there")
+    here.shard(**CONFIG)
+    config = EngineConfig(place="ray", address=ray_of_two_nodes, workers=2)
+    with ray_session(config):
+        write_shards(Engine(there.dataset, config), ShardConfig(**CONFIG), there.parts, "toy")
+    assert here.files() == there.files()
+    assert here.files("commits") == there.files("commits")
