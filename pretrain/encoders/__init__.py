@@ -1,0 +1,1 @@
+"""Encoders: one per modality, from decoded input to one row per sample."""

@@ -1,0 +1,1 @@
+"""Evaluations: what a model is worth on a split it has not seen."""

@@ -1,0 +1,156 @@
+"""From trained parameters to a folder that transformers opens: CLIPModel, tokenizer, image processor, model card.
+
+    CLIPModel.from_pretrained(folder); AutoTokenizer.from_pretrained(folder); CLIPImageProcessor.from_pretrained(folder)
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pipeline.commit import stamp_of
+from pipeline.store import Store
+from pretrain.encoders.text import Vocabulary, to_transformers
+from pretrain.encoders.vision import PIXEL_MEAN, PIXEL_STD
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel
+
+    from pretrain.recipe import TrainingRecipe
+
+FOLDER = "export"
+_PARTS = {
+    "vision.tower.": "vision_model.",
+    "vision.projection.": "visual_projection.",
+    "text.tower.": "text_model.",
+    "text.projection.": "text_projection.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where a model comes from: the data by manifest, and how far it was trained."""
+
+    recipe: TrainingRecipe
+    manifest_sha256: str
+    step: int
+    recalls: Mapping[str, float]
+
+
+def clip_model(recipe: TrainingRecipe, vocabulary: Vocabulary, state: Mapping[str, Tensor]) -> CLIPModel:
+    """A transformers CLIPModel in float32 that holds the parameters `state` of a DualEncoder.
+
+    Raises: RuntimeError: `state` lacks a parameter, or has one too many.
+    """
+    from transformers import CLIPConfig, CLIPModel
+
+    model = recipe.model
+    config = CLIPConfig(
+        vision_config=model.vision.to_transformers(model.projection_width).to_dict(),
+        text_config=to_transformers(model.text, vocabulary, model.projection_width).to_dict(),
+        projection_dim=model.projection_width,
+        logit_scale_init_value=float(state["logit_scale"].reshape(())),
+    )
+    clip = CLIPModel(config)
+    clip.load_state_dict({renamed(name): tensor.reshape(_shape(name, tensor)) for name, tensor in state.items()})
+    return clip.eval()
+
+
+def renamed(name: str) -> str:
+    """The name a DualEncoder's parameter has in a CLIPModel."""
+    for ours, theirs in _PARTS.items():
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    return name
+
+
+def write_export(
+    run: Store, tokenizer_folder: Path, vocabulary: Vocabulary, state: Mapping[str, Tensor], lineage: Lineage
+) -> Store:
+    """Write the folder `export` of a run, replacing the one before. Returns it."""
+    with tempfile.TemporaryDirectory(prefix="pairmill-") as temporary:
+        folder = Path(temporary)
+        clip_model(lineage.recipe, vocabulary, state).save_pretrained(str(folder))
+        for path in sorted(tokenizer_folder.iterdir()):
+            shutil.copyfile(path, folder / path.name)
+        processor = image_processor(lineage.recipe.model.vision.side_px)
+        (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=1, sort_keys=True) + "\n")
+        weights = stamp_of("model.safetensors", folder / "model.safetensors").sha256
+        (folder / "README.md").write_text(card(lineage, weights), encoding="utf-8")
+        run.delete(FOLDER)
+        for path in sorted(folder.iterdir()):
+            run.put_file(path, f"{FOLDER}/{path.name}")
+    return run.folder(FOLDER)
+
+
+def image_processor(side_px: int) -> dict[str, Any]:
+    """Settings of transformers' CLIPImageProcessor that does what `pretrain.transform.centred` does."""
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": side_px},
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": {"height": side_px, "width": side_px},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(PIXEL_MEAN),
+        "image_std": list(PIXEL_STD),
+    }
+
+
+def card(lineage: Lineage, weights_sha256: str) -> str:
+    """The model card: what the model is, what it was trained on, what it can do, how to open it."""
+    recipe = lineage.recipe
+    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in lineage.recalls.items())
+    return f"""---
+library_name: transformers
+pipeline_tag: zero-shot-image-classification
+tags: [clip, pairmill]
+---
+
+# {recipe.name}
+
+A dual encoder for images of {recipe.model.vision.side_px} px and texts of up to {recipe.model.text.context_tokens}
+tokens, trained from scratch with pairmill for {lineage.step} steps of {recipe.batch_size} pairs
+({lineage.step * recipe.batch_size} samples seen).
+
+```python
+from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
+
+model = CLIPModel.from_pretrained(folder)
+tokenizer, processor = AutoTokenizer.from_pretrained(folder), CLIPImageProcessor.from_pretrained(folder)
+```
+
+## Lineage
+
+| | |
+|---|---|
+| dataset | `{recipe.data.url}`, split `{recipe.data.split}` |
+| manifest sha256 | `{lineage.manifest_sha256}` |
+| recipe sha256 | `{recipe.digest()}` |
+| steps | {lineage.step} of {recipe.steps} |
+| weights sha256 | `{weights_sha256}` |
+
+Its licence and its limits are those of the data it was trained on; see the dataset's card.
+
+## Retrieval on split `{recipe.data.eval_split}`
+
+| measure | value |
+|---|---|
+{rows}
+"""
+
+
+def _shape(name: str, tensor: Tensor) -> torch.Size:
+    return torch.Size() if name == "logit_scale" else tensor.shape

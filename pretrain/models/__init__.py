@@ -1,0 +1,1 @@
+"""Models: families of encoders; each returns features and knows neither objective nor trainer."""

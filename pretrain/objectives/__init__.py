@@ -1,0 +1,1 @@
+"""Objectives: features in, loss out; they know neither model nor trainer."""

@@ -1,0 +1,145 @@
+"""What a run needs before its first step: a run folder that belongs to this recipe, a tokenizer, readers, a model.
+
+    recipe.json  environment.json  lineage.json  tokenizer/  metrics.jsonl  tensorboard/  checkpoints/  export/
+
+A run folder that holds a checkpoint is resumed, and only by the recipe and the data that made it.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.errors import TrainingError
+from pipeline.recipe import check
+from pipeline.shard.reader import ShardReader
+from pipeline.store import Store
+from pretrain.checkpoint import Checkpoint, newest
+from pretrain.encoders.text import Vocabulary
+from pretrain.models.parallel import DualEncoder
+from pretrain.recipe import TrainingRecipe, differences
+from pretrain.tokenize import Tokenizer, train_tokenizer
+from pretrain.world import World
+
+TOKENIZER = "tokenizer"
+RECIPE = "recipe.json"
+LINEAGE = "lineage.json"
+ENVIRONMENT = "environment.json"
+
+
+@dataclass(frozen=True)
+class Session:
+    """A prepared run. `resume` is the checkpoint to go on from, None for a fresh start."""
+
+    recipe: TrainingRecipe
+    run: Store
+    world: World
+    train: ShardReader
+    held_out: ShardReader
+    resume: Checkpoint | None
+    tokenizer: Tokenizer
+    tokenizer_folder: Path
+
+
+@contextmanager
+def prepared(recipe: TrainingRecipe, run: Store, world: World) -> Iterator[Session]:
+    """Open data and run folder; on a fresh start, write what describes the run and train the tokenizer.
+
+    Raises: TrainingError: the folder holds a run of another recipe or other data. DatasetError: no such data.
+    """
+    train = ShardReader(recipe.data.url, recipe.data.split)
+    held_out = ShardReader(recipe.data.url, recipe.data.eval_split)
+    resume = world.from_first(newest(run) if world.rank == 0 else None)
+    lineage = {"manifest_sha256": train.fingerprint, "url": recipe.data.url, "split": recipe.data.split}
+    if resume is not None:
+        _check_same(recipe, lineage, run)
+    elif world.rank == 0:
+        _begin(recipe, lineage, run, train)
+    if world.rank == 0:
+        run.put_bytes(ENVIRONMENT, _json(environment(world)))
+    world.barrier()
+    with local_tokenizer(run) as folder:
+        tokenizer = Tokenizer(folder, recipe.model.text.context_tokens)
+        yield Session(recipe, run, world, train, held_out, resume, tokenizer, folder)
+
+
+def fresh_model(recipe: TrainingRecipe, vocabulary: Vocabulary) -> DualEncoder:
+    """The model with the first weights that the recipe's seed gives."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return DualEncoder(recipe.model, vocabulary)
+
+
+def stored_recipe(run: Store) -> TrainingRecipe:
+    """The recipe that a run folder was made by. Raises: TrainingError: it is no run folder."""
+    if not run.exists(RECIPE):
+        raise TrainingError(f"{run.url}: holds no {RECIPE}, so it is no run. Name a folder that `pretrain` wrote.")
+    return check(TrainingRecipe, json.loads(run.read_bytes(RECIPE)), where=f"{run.url}/{RECIPE}")
+
+
+def environment(world: World) -> dict[str, Any]:
+    """Versions and machine of a run, for whoever wants to repeat it."""
+    packages = ("pairmill", "torch", "deepspeed", "transformers", "tokenizers", "numpy", "pyarrow", "pillow")
+    return {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "workers": world.size,
+        "device": torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "packages": {name: metadata.version(name) for name in packages},
+    }
+
+
+@contextmanager
+def local_tokenizer(run: Store) -> Iterator[Path]:
+    """The tokenizer of a run as a local folder."""
+    if run.is_local:
+        yield run.local_path(TOKENIZER)
+        return
+    with tempfile.TemporaryDirectory(prefix="pairmill-") as temporary:
+        for name in run.list(TOKENIZER):
+            (Path(temporary) / name).write_bytes(run.read_bytes(f"{TOKENIZER}/{name}"))
+        yield Path(temporary)
+
+
+def _begin(recipe: TrainingRecipe, lineage: dict[str, str], run: Store, train: ShardReader) -> None:
+    run.delete(TOKENIZER)
+    with tempfile.TemporaryDirectory(prefix="pairmill-") as temporary:
+        made = Path(temporary) / TOKENIZER
+        if recipe.tokenizer.folder is None:
+            train_tokenizer(train.texts(), recipe.tokenizer, recipe.model.text.context_tokens, made)
+        else:
+            shutil.copytree(recipe.tokenizer.folder, made)
+        for path in sorted(path for path in made.iterdir() if path.is_file()):
+            run.put_file(path, f"{TOKENIZER}/{path.name}")
+    run.put_bytes(LINEAGE, _json(lineage))
+    run.put_bytes(RECIPE, _json(recipe.model_dump(mode="json")))
+
+
+def _check_same(recipe: TrainingRecipe, lineage: dict[str, str], run: Store) -> None:
+    found = differences(stored_recipe(run).identity(), recipe.identity())
+    if found:
+        raise TrainingError(
+            f"{run.url}: holds a run of another recipe ({'; '.join(found)}). "
+            "Give the recipe that began it, or name a new run folder."
+        )
+    before = json.loads(run.read_bytes(LINEAGE))
+    if before["manifest_sha256"] != lineage["manifest_sha256"]:
+        raise TrainingError(
+            f"{run.url}: began on the dataset with manifest {before['manifest_sha256'][:12]}, and {recipe.data.url} now "
+            f"has {lineage['manifest_sha256'][:12]}. Bring back the old shards, or name a new run folder."
+        )
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

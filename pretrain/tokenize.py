@@ -1,0 +1,113 @@
+"""The tokenizer: a byte-level BPE trained on the dataset's own texts, or one from a folder.
+
+Training reads texts from the shard index, in its order, so the same dataset gives the same tokenizer, byte for
+byte. It is stored as a folder that `transformers.AutoTokenizer.from_pretrained` opens.
+Byte-level BPE: Radford et al. 2019; lower-casing and the start and end tokens as in CLIP, arXiv:2103.00020.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from pipeline.errors import RecipeError
+from pipeline.recipe import RecipeTable
+from pretrain.encoders.text import Vocabulary
+
+START, END, PADDING = "<|startoftext|>", "<|endoftext|>", "<|padding|>"
+
+
+class TokenizerConfig(RecipeTable):
+    """The `[tokenizer]` table of a training recipe."""
+
+    vocabulary: int = Field(ge=300)
+    """Number of tokens to train, at most; 256 of them are the bytes."""
+    max_texts: int = Field(ge=1)
+    """Train on the first so many texts of the dataset."""
+    folder: str | None = None
+    """A folder with a ready tokenizer, as `save_pretrained` writes it; none trains one on the dataset."""
+
+
+class Tokenizer:
+    """Texts in, padded token ids out."""
+
+    def __init__(self, folder: Path, context_tokens: int) -> None:
+        from transformers import AutoTokenizer
+
+        self.fast: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        missing = [name for name in ("bos_token_id", "eos_token_id", "pad_token_id") if getattr(self.fast, name) is None]
+        if missing:
+            raise RecipeError(
+                f"{folder}: the tokenizer has no {', '.join(missing)}; a text tower needs all three. "
+                "Name another tokenizer.folder, or none to train one."
+            )
+        self.context_tokens = context_tokens
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What the text tower must know."""
+        return Vocabulary(len(self.fast), self.fast.bos_token_id, self.fast.eos_token_id, self.fast.pad_token_id)
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Ids as int64 BL; L is the longest text of these, at most `context_tokens`; a long text keeps its end token."""
+        rows = self.fast(list(texts), truncation=True, max_length=self.context_tokens)["input_ids"]
+        length = max(len(row) for row in rows)
+        tokens_BL = torch.full((len(rows), length), self.fast.pad_token_id, dtype=torch.int64)
+        for index, row in enumerate(rows):
+            tokens_BL[index, : len(row)] = torch.tensor(row)
+        return tokens_BL
+
+
+def train_tokenizer(texts: Iterable[Sequence[str]], config: TokenizerConfig, context_tokens: int, folder: Path) -> None:
+    """Train on the texts of samples and write the tokenizer to `folder`."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from tokenizers import Regex, normalizers, pre_tokenizers, processors
+    from tokenizers import Tokenizer as Bpe
+    from tokenizers.decoders import ByteLevel
+    from tokenizers.models import BPE
+    from tokenizers.trainers import BpeTrainer
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Bpe(BPE())
+    bpe.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    bpe.decoder = ByteLevel()
+    # The end token takes id 1: id 2 would wake a compatibility path in transformers' CLIP.
+    trainer = BpeTrainer(
+        vocab_size=config.vocabulary,
+        special_tokens=[START, END, PADDING],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(_first(texts, config.max_texts), trainer)
+    start, end = (START, bpe.token_to_id(START)), (END, bpe.token_to_id(END))
+    bpe.post_processor = processors.TemplateProcessing(single=f"{START} $A {END}", special_tokens=[start, end])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=bpe, bos_token=START, eos_token=END, pad_token=PADDING, model_max_length=context_tokens
+    )
+    fast.save_pretrained(str(folder))
+
+
+def text_id(text: str) -> int:
+    """63 bits that are equal for texts of equal words: case and white space do not count."""
+    folded = re.sub(r"\s+", " ", text).strip().casefold()
+    return int.from_bytes(hashlib.blake2b(folded.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
+
+
+def _first(texts: Iterable[Sequence[str]], count: int) -> Iterable[str]:
+    for sample in texts:
+        for text in sample:
+            if count == 0:
+                return
+            count -= 1
+            yield text

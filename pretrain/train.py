@@ -1,0 +1,186 @@
+"""The trainer: one function that Ray Train and torchrun both run on every worker.
+
+    train_func({"recipe": <resolved TrainingRecipe as a dict>, "run": <run folder>})
+
+It prepares the run, resumes where there is a checkpoint, trains, evaluates, checkpoints, and leaves an exported
+model. Everything a step needs is a function of the recipe and the step number: batch, learning rate, randomness. A
+resumed run therefore takes up the weights and the optimizer and nothing else, and gives the same bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import torch
+
+from pipeline.errors import TrainingError
+from pipeline.recipe import check
+from pipeline.store import Store
+from pretrain.batch import Batch
+from pretrain.checkpoint import Checkpoint, check_world, load, prune, save
+from pretrain.evals.retrieval import Transforms, retrieval
+from pretrain.export import Lineage, write_export
+from pretrain.loader import StreamConfig, TrainLoader
+from pretrain.metrics import Metrics
+from pretrain.objectives.infonce import PairIds, infonce
+from pretrain.recipe import TrainingRecipe
+from pretrain.schedule import lr_ratio
+from pretrain.session import Session, fresh_model, prepared
+from pretrain.world import World, joined
+from pretrain.zero import ZeroEngine
+
+log = logging.getLogger(__name__)
+
+
+def train_func(config: dict[str, Any]) -> dict[str, Any]:
+    """Train on this worker; every worker of the run calls it with the same `config`.
+
+    Args:
+        config: `recipe`, the resolved recipe as a dictionary; `run`, the folder or URL of the run.
+    Returns: `step` reached, `stopped` (asked to stop early), `eval` (None if stopped) and `export`, its URL.
+    Raises: RecipeError, DatasetError: before the first step. TrainingError: the run cannot go on.
+    """
+    recipe = check(TrainingRecipe, config["recipe"], where="training recipe")
+    run = Store(config["run"])
+    with joined() as world:
+        recipe.batch_of_rank(world.size)
+        with prepared(recipe, run, world) as session:
+            return _train(session)
+
+
+def _train(session: Session) -> dict[str, Any]:
+    recipe, run, world = session.recipe, session.run, session.world
+    engine = ZeroEngine(fresh_model(recipe, session.tokenizer.vocabulary), recipe.engine_settings(), world.device)
+    step = 0
+    if session.resume is not None:
+        check_world(session.resume, world.size, run.url)
+        load(run, engine, session.resume)
+        step = session.resume.step
+        log.info("resumed run=%s step=%d", run.url, step)
+    saved, evaluated, recalls = step, -1, None
+    metrics = Metrics(run, step) if world.rank == 0 else None
+    loader = _loader(session)
+    low, high = recipe.objective.log_scale_range
+    stop = False
+
+    with _asked_to_stop() as asked, closing(loader.batches(step)) as batches:
+        while step < recipe.steps and not stop:
+            start, waited = time.perf_counter(), loader.waited_s
+            batch = next(batches)
+            waited = loader.waited_s - waited
+            torch.manual_seed(_step_seed(recipe.seed, step, world.rank))
+            moved = batch.to(world.device)
+            features = engine.forward(moved.images_BCHW, moved.tokens_BL)
+            ids = PairIds(moved.image_ids_B, moved.text_ids_B) if recipe.objective.false_negatives == "mask" else None
+            loss = infonce(features, ids).total
+            total, stops = world.sums([float(loss.detach()), float(asked.is_set())])
+            _check_finite("loss", total, step, batch, world)
+            lr = recipe.optimizer.lr * lr_ratio(recipe.schedule, step, recipe.steps)
+            report = engine.step(loss, lr)
+            if report.applied:
+                _check_finite("grad_norm", report.grad_norm, step, batch, world)
+            engine.clamp("logit_scale", low, high)
+            step += 1
+            stop = stops > 0
+            if metrics is not None:
+                seconds = time.perf_counter() - start
+                values = {
+                    "loss": total / world.size,
+                    "lr": lr,
+                    "logit_scale": float(features.scale.detach()),
+                    "grad_norm": report.grad_norm,
+                    "skipped": 0 if report.applied else 1,
+                    "samples_per_s": recipe.batch_size / seconds,
+                    "loader_wait": waited / seconds,
+                }
+                metrics.step(step, values)
+            if step % recipe.eval.every_steps == 0 or step == recipe.steps:
+                recalls, evaluated = evaluated_recalls(session, engine), step
+                if metrics is not None:
+                    metrics.evaluation(step, recalls)
+            if step % recipe.checkpoint.every_steps == 0 or step == recipe.steps or stop:
+                _save(session, engine, step)
+                saved = step
+                if metrics is not None:
+                    metrics.publish()
+
+    if stop and step < recipe.steps:
+        log.info("stopped run=%s step=%d checkpoint=%d", run.url, step, saved)
+        recalls, export = None, None
+    else:
+        if evaluated != step or recalls is None:  # resumed after the last step: all is done but this
+            recalls = evaluated_recalls(session, engine)
+        export = _export(session, engine, step, recalls)
+    if metrics is not None:
+        metrics.close()
+    engine.close()
+    return {"step": step, "stopped": stop and step < recipe.steps, "eval": recalls, "export": export}
+
+
+def evaluated_recalls(session: Session, engine: ZeroEngine) -> dict[str, float]:
+    """Retrieval on the held-out split over all ranks."""
+    transforms = Transforms(session.recipe.model.vision.side_px, session.tokenizer)
+    return retrieval(engine.embed, session.held_out, transforms, session.recipe.eval, session.world)
+
+
+def _loader(session: Session) -> TrainLoader:
+    recipe, world = session.recipe, session.world
+    stream = StreamConfig(
+        recipe.seed, recipe.batch_size, recipe.model.vision.side_px, recipe.augment, world.rank, world.size
+    )
+    return TrainLoader(session.train, session.tokenizer, stream, recipe.loader)
+
+
+def _save(session: Session, engine: ZeroEngine, step: int) -> None:
+    recipe, world = session.recipe, session.world
+    record = Checkpoint(step, world.size, step * recipe.batch_size, recipe.zero.stage, ())
+    save(session.run, engine, record, world)
+    if world.rank == 0:
+        prune(session.run, recipe.checkpoint.keep)
+
+
+def _export(session: Session, engine: ZeroEngine, step: int, recalls: dict[str, float]) -> str:
+    state = engine.full_state()
+    if session.world.rank == 0:
+        lineage = Lineage(session.recipe, session.train.fingerprint, step, recalls)
+        write_export(session.run, session.tokenizer_folder, session.tokenizer.vocabulary, state, lineage)
+    session.world.barrier()
+    return session.run.folder("export").url
+
+
+def _check_finite(name: str, value: float, step: int, batch: Batch, world: World) -> None:
+    """Raises: TrainingError on every rank: training has diverged, and no checkpoint of it is written."""
+    if math.isfinite(value):
+        return
+    keys = [key for share in world.gather(batch.keys) for key in share]
+    raise TrainingError(
+        f"step {step}: {name} is {value}. The batch holds the samples {', '.join(keys[:8])} and {len(keys[8:])} more. "
+        "Look at them with `pairmill show`, or lower optimizer.lr; running again resumes from the last checkpoint."
+    )
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    """Randomness of a step depends on these three alone, so a checkpoint holds no generator state."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}\0{step}\0{rank}".encode(), digest_size=8).digest(), "big") >> 1
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, where this is the main thread; under Ray Train it is not, and Ray retries instead."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
