@@ -39,7 +39,7 @@ def read_header(body: bytes) -> JpegHeader:
     """What the header says. Raises: NotForTurbo: Pillow must read it."""
     try:
         height, width, color, _ = simplejpeg.decode_jpeg_header(body, strict=False)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:  # KeyError: a header without a known colour space
         raise NotForTurbo(str(error)) from None
     if color not in ("YCbCr", "Gray", "RGB"):
         raise NotForTurbo(color)
@@ -54,7 +54,7 @@ def decode(body: bytes, header: JpegHeader, min_width: int, min_height: int) -> 
     color = "GRAY" if header.color == "Gray" else "RGB"
     try:
         return simplejpeg.decode_jpeg(body, color, min_height=min_height, min_width=min_width, strict=True)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:
         if "premature end" in str(error).lower():
             raise Damaged(str(error)) from None
         raise NotForTurbo(str(error)) from None
