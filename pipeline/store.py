@@ -95,6 +95,16 @@ class Store:
         names = [entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file"]
         return sorted(name for name in names if name.endswith(suffix))
 
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders directly inside `folder`, sorted; empty where there is no folder."""
+        try:
+            entries = self.fs.ls(self.path(folder), detail=True)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"{self.url}/{folder}: cannot list: {error}") from error
+        return sorted(entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "directory")
+
     def read_bytes(self, name: str) -> bytes:
         """All bytes of the file `name`."""
         return self._try(name, lambda: self.fs.cat_file(self.path(name)))

@@ -82,7 +82,7 @@ def _remake_shard(entry: ShardEntry) -> str:
 
 def _commits(dataset: Store) -> tuple[list[Commit], list[Problem]]:
     commits, problems = [], []
-    for stage in _folders(dataset, "commits"):
+    for stage in dataset.folders("commits"):
         for name in dataset.list(f"commits/{stage}", ".json"):
             path = f"commits/{stage}/{name}"
             try:
@@ -98,14 +98,6 @@ def _commits(dataset: Store) -> tuple[list[Commit], list[Problem]]:
                 continue
             commits.append(commit)
     return commits, problems
-
-
-def _folders(dataset: Store, name: str) -> list[str]:
-    try:
-        entries = dataset.fs.ls(dataset.path(name), detail=True)
-    except FileNotFoundError:
-        return []
-    return sorted(entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "directory")
 
 
 def _files(dataset: Store, commit: Commit, deep: bool) -> Iterator[Problem]:
@@ -162,7 +154,7 @@ def _manifest_against_commits(manifest: Manifest, cuts: Mapping[str, Commit]) ->
 def _strangers(dataset: Store, manifest: Manifest, commits: Sequence[Commit]) -> Iterator[Problem]:
     """Files among the shards that no commit speaks of: readers that take a glob would read them."""
     known = {stamp.name for commit in commits for stamp in commit.files}
-    for folder in sorted({*_folders(dataset, SHARDS), *manifest.splits}):
+    for folder in sorted({*dataset.folders(SHARDS), *manifest.splits}):
         for name in dataset.list(f"{SHARDS}/{folder}"):
             path = f"{SHARDS}/{folder}/{name}"
             if path not in known:

@@ -13,7 +13,7 @@ from pipeline.commit import Commit, drop_part, read_commit, read_commits
 from pipeline.engine import Engine
 from pipeline.errors import DatasetError
 from pipeline.recipe import digest_of
-from pipeline.shard.cut import Cut
+from pipeline.shard.cut import SHARD_FILE, SHARDS, Cut
 from pipeline.shard.manifest import Manifest, Publish, read_manifest
 from pipeline.shard.order import FETCH, JUDGE, Order, Sort
 from pipeline.shard.plan import PlannedShard, ShardConfig, plan_shards
@@ -73,6 +73,18 @@ def _cut(engine: Engine, cut: Cut, shards: Sequence[PlannedShard]) -> None:
             drop_part(engine.dataset, standing)
     engine.run(cut, parts)
     _drop_others(engine.dataset, cut.name, wanted)
+    _drop_orphans(engine.dataset, cut)
+
+
+def _drop_orphans(dataset: Store, cut: Cut) -> None:
+    """Remove shard files that no commit names, as a kill leaves them: readers that take a glob would read them."""
+    known = {stamp.name for commit in read_commits(dataset, cut.name).values() for stamp in commit.files}
+    for folder in dataset.folders(SHARDS):
+        for file in dataset.list(f"{SHARDS}/{folder}"):
+            name = f"{SHARDS}/{folder}/{file}"
+            if SHARD_FILE.fullmatch(file) and name not in known:
+                log.warning("deleted file=%s reason=no_commit_names_it", name)
+                dataset.delete(name)
 
 
 def _drop_others(dataset: Store, stage: str, wanted: Collection[str]) -> None:

@@ -163,6 +163,16 @@ def test_fewer_shards_leave_no_stale_files(judged, make_judged):
     assert judged.files("shuffle") == fresh.files("shuffle")
 
 
+def test_what_a_kill_left_goes_and_other_files_stay(judged):
+    """A kill between a record's removal and its files' leaves files that no record names."""
+    judged.shard(**CONFIG)
+    before = judged.files()
+    judged.dataset.put_bytes("shards/train/00077.tar", before["train/00000.tar"])
+    judged.dataset.put_bytes("shards/train/notes.txt", b"mine")
+    judged.shard(**CONFIG)
+    assert judged.files() == before | {"train/notes.txt": b"mine"}
+
+
 def test_a_kill_between_shards_leaves_no_manifest(judged, monkeypatch):
     """While shards change, the old manifest would speak of other bytes: it goes first."""
     judged.shard(**CONFIG)
