@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -32,9 +31,6 @@ from pipeline.tar import TarWriter
 
 SHARDS = "shards"
 """Folder of the final shards inside a dataset."""
-SHARD_FILE = re.compile(r"[0-9]{5,}(\.tar|\.parquet|_stats\.json)")
-"""Names of the files of a shard inside the folder of its split."""
-
 _WINDOW_BYTES = 64 << 20
 
 Row = Mapping[str, Any]

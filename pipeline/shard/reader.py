@@ -15,6 +15,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,7 +127,7 @@ class ShardReader:
         if len(outside):
             raise IndexError(f"{self.url} {self.split}: position {outside[0]}; it holds {self.num_samples} samples")
         shards = np.searchsorted(self._starts, wanted, side="right") - 1
-        indexes = {int(shard): self._index(int(shard)) for shard in np.unique(shards)}
+        indexes = self._indexes_of(np.unique(shards).tolist())
         rows = wanted - self._starts[shards]
         spans = [
             Span(self._shards[shard].tar, int(indexes[shard].offset[row]), int(indexes[shard].size[row]))
@@ -155,6 +156,12 @@ class ShardReader:
         for entry in self._shards:
             for texts in _texts_of(self._table(entry, [_TEXT])).to_pylist():
                 yield tuple(texts)
+
+    def _indexes_of(self, shards: Sequence[int]) -> dict[int, _Index]:
+        if self._store.is_local or len(shards) < 2:
+            return {shard: self._index(shard) for shard in shards}
+        with ThreadPoolExecutor(min(self.config.connections, len(shards))) as pool:
+            return dict(zip(shards, pool.map(self._index, shards), strict=True))
 
     def _index(self, shard: int) -> _Index:
         if self._pid != os.getpid():

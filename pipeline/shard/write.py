@@ -7,13 +7,14 @@ a changed recipe no longer makes are removed before the new manifest says what t
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 
 from pipeline.commit import Commit, drop_part, read_commit, read_commits
 from pipeline.engine import Engine
 from pipeline.errors import DatasetError
 from pipeline.recipe import digest_of
-from pipeline.shard.cut import SHARD_FILE, SHARDS, Cut
+from pipeline.shard.cut import SHARDS, Cut
 from pipeline.shard.manifest import Manifest, Publish, read_manifest
 from pipeline.shard.order import FETCH, JUDGE, Order, Sort
 from pipeline.shard.plan import PlannedShard, ShardConfig, plan_shards
@@ -21,6 +22,9 @@ from pipeline.shuffle import bucket_bits, shuffle
 from pipeline.store import Store
 
 log = logging.getLogger(__name__)
+
+_PART_FILE = re.compile(r"[0-9]{5,}(\.tar|\.parquet|_stats\.json)")
+"""Files that a part of these stages makes; whatever else lies in their folders is somebody's."""
 
 
 def write_shards(
@@ -53,8 +57,8 @@ def write_shards(
         )
     cut = Cut(digest_of([commit.content() for commit in fetched]))
     _cut(engine, cut, shards)
-    _drop_others(dataset, order.name, set(judged_parts))
-    _drop_others(dataset, sort.name, set(buckets))
+    _drop_others(dataset, order.name, set(judged_parts), [f"shuffle/{order.name}/scatter"])
+    _drop_others(dataset, sort.name, set(buckets), [f"shuffle/{sort.name}/gather"])
     publish = Publish(name, config.seed, config.samples)
     engine.run(publish, [publish.part(shards, funnel)])
     manifest = read_manifest(dataset)
@@ -72,26 +76,27 @@ def _cut(engine: Engine, cut: Cut, shards: Sequence[PlannedShard]) -> None:
         if standing is not None:
             drop_part(engine.dataset, standing)
     engine.run(cut, parts)
-    _drop_others(engine.dataset, cut.name, wanted)
-    _drop_orphans(engine.dataset, cut)
+    folders = [f"{SHARDS}/{folder}" for folder in engine.dataset.folders(SHARDS)]
+    _drop_others(engine.dataset, cut.name, wanted, folders)
 
 
-def _drop_orphans(dataset: Store, cut: Cut) -> None:
-    """Remove shard files that no commit names, as a kill leaves them: readers that take a glob would read them."""
-    known = {stamp.name for commit in read_commits(dataset, cut.name).values() for stamp in commit.files}
-    for folder in dataset.folders(SHARDS):
-        for file in dataset.list(f"{SHARDS}/{folder}"):
-            name = f"{SHARDS}/{folder}/{file}"
-            if SHARD_FILE.fullmatch(file) and name not in known:
-                log.warning("deleted file=%s reason=no_commit_names_it", name)
-                dataset.delete(name)
+def _drop_others(dataset: Store, stage: str, wanted: Collection[str], folders: Iterable[str]) -> None:
+    """Remove the parts of a stage that are not wanted, and files in its folders that no commit of it names.
 
-
-def _drop_others(dataset: Store, stage: str, wanted: Collection[str]) -> None:
+    A kill between the removal of a record and of its files leaves such files; readers that take a glob would read them.
+    """
+    known = set()
     for id, commit in read_commits(dataset, stage).items():
-        if id not in wanted:
+        if id in wanted:
+            known.update(stamp.name for stamp in commit.files)
+        else:
             log.info("dropped stage=%s part=%s reason=no_longer_made", stage, id)
             drop_part(dataset, commit)
+    for folder in folders:
+        for file in dataset.list(folder):
+            if _PART_FILE.fullmatch(file) and f"{folder}/{file}" not in known:
+                log.warning("deleted file=%s/%s reason=no_commit_names_it", folder, file)
+                dataset.delete(f"{folder}/{file}")
 
 
 def _inputs(dataset: Store, stage: str, parts: Sequence[str]) -> list[Commit]:
