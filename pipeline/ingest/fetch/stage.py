@@ -64,6 +64,9 @@ class Fetch:
             jobs = plan_jobs(candidates, writer)
             asyncio.run(self._fetch(jobs, candidates["hash"].to_pylist(), writer))
             made = writer.finish()
+        except ExceptionGroup as group:  # of the workers' task group; the first is what went wrong
+            writer.abandon()
+            raise group.exceptions[0] from group
         except BaseException:
             writer.abandon()
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.errors import SourceError
-from pipeline.ingest.sources.files import ListFile, open_list
+from pipeline.ingest.sources.files import UNREADABLE, ListFile, open_list
 from pipeline.ingest.sources.lines import Record, read_lines, tab_fields
 from pipeline.ingest.sources.rows import Row, RowText
 from pipeline.ingest.sources.source import Source
@@ -23,7 +23,7 @@ class Cc3m(Source):
         try:
             with open_list(file.path) as stream:
                 first: Record | None = next(tab_fields(read_lines(stream), 2), None)
-        except (OSError, EOFError) as error:
+        except UNREADABLE as error:
             raise SourceError(f"{file.path}: cannot be read: {error}") from None
         if first is None:
             raise SourceError(f"{file.path}: empty; wanted lines of caption <tab> url.")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.errors import SourceError
-from pipeline.ingest.sources.files import ListFile, open_list
+from pipeline.ingest.sources.files import UNREADABLE, ListFile, open_list
 from pipeline.ingest.sources.rows import Row, RowText
 from pipeline.ingest.sources.source import Source, SourceConfig
 
@@ -43,7 +43,7 @@ class Coco(Source):
         try:
             with open_list(file.path) as stream:
                 head = stream.read(_SMALL_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n")
-        except (OSError, EOFError) as error:
+        except UNREADABLE as error:
             raise SourceError(f"{file.path}: cannot be read: {error}") from None
         if not _FIRST_KEY.match(head):
             raise SourceError(f"{file.path}: not a COCO JSON object; wanted captions with images and annotations.")
@@ -78,7 +78,7 @@ def _load(path: str) -> dict[str, Any]:
     try:
         with open_list(path) as stream:
             data = json.load(stream)
-    except (ValueError, EOFError) as error:
+    except (ValueError, *UNREADABLE) as error:
         raise SourceError(f"{path}: not JSON: {error}") from None
     for key in ("images", "annotations"):
         if not isinstance(data, dict) or not isinstance(data.get(key), list):

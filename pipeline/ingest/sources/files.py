@@ -5,9 +5,10 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
@@ -18,6 +19,9 @@ from pipeline.store import Store
 _COMPRESSION: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _ENDINGS = {*_COMPRESSION, ".parquet", ".snappy", ".c000", ".tsv", ".csv", ".txt", ".jsonl", ".ndjson", ".json"}
 _WILD = frozenset("*?[")
+
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
+"""What reading a list raises where its bytes cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,16 @@ def find_lists(entries: Sequence[tuple[str, str | None]], suffixes: Sequence[str
 
 @contextmanager
 def open_list(path: str) -> Iterator[IO[bytes]]:
-    """The file at `path` as a binary stream, decompressed by its ending (.gz, .bz2, .xz)."""
+    """The file at `path` as a binary stream, decompressed by its ending (.gz, .bz2, .xz).
+
+    Raises: SourceError: it cannot be opened. While it is read: what `UNREADABLE` names.
+    """
     store, name = _split(path)
-    with store.open(name) as stream:
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(store.open(name))
+        except StoreError as error:
+            raise SourceError(f"{error}. Correct the recipe's [source], or the rights to the file.") from None
         unpack = _COMPRESSION.get(PurePosixPath(name).suffix)
         yield stream if unpack is None else unpack(stream, "rb")
 

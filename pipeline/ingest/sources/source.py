@@ -16,7 +16,7 @@ import pyarrow as pa
 from pydantic import model_validator
 
 from pipeline.errors import SourceError, nearest
-from pipeline.ingest.sources.files import ListFile, find_lists
+from pipeline.ingest.sources.files import UNREADABLE, ListFile, find_lists
 from pipeline.ingest.sources.rows import Row, to_record_batch
 from pipeline.recipe import RecipeTable
 
@@ -92,10 +92,21 @@ class Source(ABC):
             self.check_file(file)
 
     def read(self, file: ListFile) -> Iterator[pa.RecordBatch]:
-        """The rows of one file as CANDIDATE batches, in list order and in bounded memory."""
+        """The rows of one file as CANDIDATE batches, in list order and in bounded memory.
+
+        Raises: SourceError: the file ends in the middle, or cannot be read there.
+        """
         rows = self.rows(file)
-        while batch := list(islice(rows, BATCH_ROWS)):
-            yield to_record_batch(batch, file, self.name, self.medium, self.config.max_text_bytes)
+        num_rows = 0
+        try:
+            while batch := list(islice(rows, BATCH_ROWS)):
+                num_rows += len(batch)
+                yield to_record_batch(batch, file, self.name, self.medium, self.config.max_text_bytes)
+        except (*UNREADABLE, pa.ArrowException) as error:
+            raise SourceError(
+                f"{file.path}: damaged after about row {num_rows}: {type(error).__name__}: {error}. "
+                "Get the list again, or take it out of the recipe's [source]."
+            ) from error
 
     @abstractmethod
     def check_file(self, file: ListFile) -> None:

@@ -19,7 +19,7 @@ from urllib.parse import urljoin
 from pydantic import field_validator
 
 from pipeline.errors import SourceError
-from pipeline.ingest.sources.files import ListFile, open_list, plain_name
+from pipeline.ingest.sources.files import UNREADABLE, ListFile, open_list, plain_name
 from pipeline.ingest.sources.lines import Record, csv_fields, json_object, json_objects, read_lines
 from pipeline.ingest.sources.parquet import parquet_columns, parquet_rows
 from pipeline.ingest.sources.rows import Row, RowText
@@ -103,7 +103,7 @@ class Table(Source):
             return
         try:
             records = list(islice(self._records(file), 100))
-        except (OSError, EOFError) as error:
+        except UNREADABLE as error:
             raise SourceError(f"{file.path}: cannot be read: {error}") from None
         found = list(dict.fromkeys(name for record in records if record.value for name in record.value))
         if not records:

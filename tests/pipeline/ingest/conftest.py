@@ -318,6 +318,12 @@ def open_raw(dataset: Store, commit: Commit) -> Fetched:
     return Fetched(rows, members, stats, commit, dataset)
 
 
+@pytest.fixture(scope="session")
+def open_part() -> Callable[[Store, Commit], Fetched]:
+    """Read a raw part back, checked: `open_part(dataset, commit)`."""
+    return open_raw
+
+
 @pytest.fixture
 def fetch(tmp_path: Path, web: FaultWeb) -> Callable[..., Fetched]:
     """Run the whole fetch stage over URLs; `config` and `image` are settings, other names candidate columns."""

@@ -12,6 +12,7 @@ import webdataset
 from PIL import Image
 
 from pipeline.engine import Engine, EngineConfig
+from pipeline.ingest.fetch import outcome
 from pipeline.ingest.fetch.config import FetchConfig
 from pipeline.ingest.fetch.stage import Fetch
 from pipeline.ingest.media.image import ImageConfig
@@ -242,3 +243,30 @@ def test_from_list_to_raw_parts(web, draw, tmp_path):
     assert engine.dataset.read_bytes("raw/00000.tar") == tar
     with Image.open(io.BytesIO(tar[512:])) as image:
         assert min(image.size) == 64
+
+
+def test_a_full_disk_fails_the_part_and_says_so(web, fetch, draw, monkeypatch):
+    """What is wrong with this machine is no status of a row."""
+    web.pages |= {f"/{i}": draw.encoded(draw.photo(i)) for i in range(5)}
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipeline.tar.TarWriter.add", full)
+    with pytest.raises(OSError, match="No space left"):
+        fetch([web.url(f"/{i}") for i in range(5)])
+
+
+def test_one_unexpected_image_does_not_cost_the_part(web, fetch, draw, monkeypatch):
+    web.pages |= {"/a": draw.encoded(draw.photo(1)), "/b": draw.encoded(draw.photo(2))}
+    treat = outcome.treat_image
+
+    def sometimes(body, config):
+        if body == web.pages["/a"]:
+            raise RuntimeError("nobody thought of this")
+        return treat(body, config)
+
+    monkeypatch.setattr(outcome, "treat_image", sometimes)
+    part = fetch([web.url("/a"), web.url("/b")])
+    assert part.statuses == ["decode_error", "success"]
+    assert part.rows[0]["detail"] == "unexpected RuntimeError"
