@@ -1,14 +1,15 @@
 """From trained parameters to a folder that transformers opens: CLIPModel, tokenizer, image processor, model card.
 
-    CLIPModel.from_pretrained(folder); AutoTokenizer.from_pretrained(folder); CLIPImageProcessor.from_pretrained(folder)
+CLIPModel.from_pretrained(folder); AutoTokenizer.from_pretrained(folder); CLIPImageProcessor.from_pretrained(folder)
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ def clip_model(recipe: TrainingRecipe, vocabulary: Vocabulary, state: Mapping[st
         vision_config=model.vision.to_transformers(model.projection_width).to_dict(),
         text_config=to_transformers(model.text, vocabulary, model.projection_width).to_dict(),
         projection_dim=model.projection_width,
-        logit_scale_init_value=float(state["logit_scale"].reshape(())),
+        logit_scale_init_value=float(state["logit_scale"].detach().reshape(())),
     )
     clip = CLIPModel(config)
     clip.load_state_dict({renamed(name): tensor.reshape(_shape(name, tensor)) for name, tensor in state.items()})
@@ -76,7 +77,7 @@ def write_export(
     run: Store, tokenizer_folder: Path, vocabulary: Vocabulary, state: Mapping[str, Tensor], lineage: Lineage
 ) -> Store:
     """Write the folder `export` of a run, replacing the one before. Returns it."""
-    with tempfile.TemporaryDirectory(prefix="pairmill-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="pairmill-") as temporary, no_progress_bar():
         folder = Path(temporary)
         clip_model(lineage.recipe, vocabulary, state).save_pretrained(str(folder))
         for path in sorted(tokenizer_folder.iterdir()):
@@ -89,6 +90,20 @@ def write_export(
         for path in sorted(folder.iterdir()):
             run.put_file(path, f"{FOLDER}/{path.name}")
     return run.folder(FOLDER)
+
+
+@contextlib.contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """Without the bars that transformers draws when it reads or writes weights."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def image_processor(side_px: int) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def _check_same(recipe: TrainingRecipe, lineage: dict[str, str], run: Store) -> 
     before = json.loads(run.read_bytes(LINEAGE))
     if before["manifest_sha256"] != lineage["manifest_sha256"]:
         raise TrainingError(
-            f"{run.url}: began on the dataset with manifest {before['manifest_sha256'][:12]}, and {recipe.data.url} now "
+            f"{run.url}: began on the dataset with manifest {before['manifest_sha256'][:12]}; {recipe.data.url} now "
             f"has {lineage['manifest_sha256'][:12]}. Bring back the old shards, or name a new run folder."
         )
 

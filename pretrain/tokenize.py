@@ -43,7 +43,8 @@ class Tokenizer:
         from transformers import AutoTokenizer
 
         self.fast: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        missing = [name for name in ("bos_token_id", "eos_token_id", "pad_token_id") if getattr(self.fast, name) is None]
+        wanted = ("bos_token_id", "eos_token_id", "pad_token_id")
+        missing = [name for name in wanted if getattr(self.fast, name) is None]
         if missing:
             raise RecipeError(
                 f"{folder}: the tokenizer has no {', '.join(missing)}; a text tower needs all three. "
@@ -57,7 +58,7 @@ class Tokenizer:
         return Vocabulary(len(self.fast), self.fast.bos_token_id, self.fast.eos_token_id, self.fast.pad_token_id)
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Ids as int64 BL; L is the longest text of these, at most `context_tokens`; a long text keeps its end token."""
+        """Ids as int64 BL; L is the longest of these texts, at most `context_tokens`; a cut text keeps its end."""
         rows = self.fast(list(texts), truncation=True, max_length=self.context_tokens)["input_ids"]
         length = max(len(row) for row in rows)
         tokens_BL = torch.full((len(rows), length), self.fast.pad_token_id, dtype=torch.int64)

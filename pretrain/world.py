@@ -29,23 +29,28 @@ class World:
 
     def barrier(self) -> None:
         """Wait until all ranks are here."""
-        if self.size > 1:
-            self.gather(None)
+        self.gather(None)
 
     def gather(self, value: Any) -> list[Any]:
         """What every rank gave, in rank order."""
+        if self.size == 1:
+            return [value]
         found: list[Any] = [None] * self.size
         dist.all_gather_object(found, value)
         return found
 
     def from_first(self, value: Any) -> Any:
         """What rank 0 gave."""
+        if self.size == 1:
+            return value
         box = [value]
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
     def sums(self, values: list[float]) -> list[float]:
         """Sums over ranks, in float64."""
+        if self.size == 1:
+            return list(values)
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
         return total.tolist()

@@ -58,9 +58,7 @@ class Transforms:
     tokens: Callable[[Sequence[str]], Tensor]
 
 
-def retrieval(
-    embed: Embed, reader: Any, transforms: Transforms, config: EvalConfig, world: World
-) -> dict[str, float]:
+def retrieval(embed: Embed, reader: Any, transforms: Transforms, config: EvalConfig, world: World) -> dict[str, float]:
     """Recalls of `embed` on the split that `reader` reads. Collective; the same dictionary on every rank.
 
     Returns: `image_to_text_r1` ... `text_to_image_r10` in [0, 1], each with `_chance`, the exact expectation of a
@@ -76,11 +74,8 @@ def embed_split(embed: Embed, reader: Any, transforms: Transforms, config: EvalC
     texts = [text for _, sample in zip(range(num_samples), reader.texts(), strict=False) for text in sample]
     owners = [n for n, sample in zip(range(num_samples), reader.texts(), strict=False) for _ in sample]
 
-    def images_of(start: int, stop: int) -> tuple[Tensor, list[int]]:
-        return _images(reader, range(start, stop), transforms.side_px)
-
     def embed_images(start: int, stop: int) -> tuple[np.ndarray, list[int]]:
-        images_BCHW, ids = images_of(start, stop)
+        images_BCHW, ids = _images(reader, range(start, stop), transforms.side_px)
         return _rows(embed(images_BCHW.to(world.device), None).image_BD), ids
 
     def embed_texts(start: int, stop: int) -> np.ndarray:
@@ -90,9 +85,7 @@ def embed_split(embed: Embed, reader: Any, transforms: Transforms, config: EvalC
     images = _in_blocks(embed_images, num_samples, config.block, world)
     rows_of_texts = _in_blocks(embed_texts, len(texts), config.block, world)
     content_ids = [id for _, ids in images for id in ids]
-    return join(
-        np.concatenate([rows for rows, _ in images]), content_ids, np.concatenate(rows_of_texts), texts, owners
-    )
+    return join(np.concatenate([rows for rows, _ in images]), content_ids, np.concatenate(rows_of_texts), texts, owners)
 
 
 def join(

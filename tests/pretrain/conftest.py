@@ -16,8 +16,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from pipeline.record import SHARD_INDEX, sample_key
 from pipeline.recipe import check
+from pipeline.record import SHARD_INDEX, sample_key
 from pipeline.shard.manifest import Manifest, ShardEntry, Split
 from pipeline.tar import TarWriter
 
