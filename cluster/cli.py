@@ -39,7 +39,7 @@ VERBS = {
     "score": Verb(f"{_CURATE}:score", "curate up to: compute facts", (RECIPE, SITE)),
     "judge": Verb(f"{_CURATE}:judge", "curate up to: decide what is kept", (RECIPE, SITE)),
     "shard": Verb(f"{_CURATE}:shard", "curate up to: cut shards (the same as curate)", (RECIPE, SITE)),
-    "pretrain": Verb("cluster.verbs.train:pretrain", "shards -> checkpoint: run a training recipe", (RECIPE, SITE)),
+    "pretrain": Verb("cluster.verbs.train:pretrain", "shards -> checkpoint: a training recipe", (RECIPE, SITE, FORMS)),
     "eval": Verb("cluster.verbs.train:evaluate", "evaluate a run or an exported folder on a dataset", (FORMS,)),
     "export": Verb("cluster.verbs.train:export", "write a run's model as a transformers folder", (FORMS,)),
     "show": Verb("cluster.verbs.look:show", "what ships, what a recipe resolves to, what a dataset holds", (FORMS,)),
@@ -104,13 +104,14 @@ def _own_arguments(name: str, sub: argparse.ArgumentParser) -> None:
             add("--scenes", type=int, default=1500, help="pictures in the world (1500)")
             add("--steps", type=int, help="training steps, where not the recipe's")
             add("--on", metavar="SITE", default="local", help="where to run (local)")
+        case "pretrain":
+            add("--run", help="run folder; one that holds a checkpoint is gone on with (runs/NAME)")
         case "eval":
             add("model", metavar="MODEL", help="a run folder, or an exported transformers folder")
             add("--data", required=True, help="dataset folder")
             add("--split", default="validation", help="split to evaluate on (validation)")
         case "export":
-            add("run", metavar="RUN", help="run folder")
-            add("--out", help="where to write (RUN/export)")
+            add("run", metavar="RUN", help="run folder; the model goes to RUN/export")
         case "show":
             add("what", metavar="WHAT", nargs="?", help="a recipe, a site or a dataset folder; default: all that ships")
         case "report":

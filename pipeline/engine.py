@@ -13,6 +13,7 @@ import logging
 import os
 import pickle
 import shutil
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, Literal
@@ -185,7 +186,7 @@ def ray_session(config: EngineConfig) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if config.address is None:
+    if config.address is None and "ray" not in sys.modules:  # Ray reads it when it is imported
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     ray = importlib.import_module("ray")
     if ray.is_initialized():

@@ -27,14 +27,15 @@ from pipeline.errors import StoreError
 class Store:
     """A folder named by `url`: a local path, or a URL that fsspec knows (`s3://bucket/folder`).
 
-    Pickles as its URL alone, so credentials never travel: every machine takes them from its environment.
+    Pickles as its URL alone, so credentials never travel: every machine takes them from its environment. A local
+    path travels as an absolute one, since workers have other working folders.
     """
 
     url: str
     _cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
-        return Store, (self.url,)
+        return Store, (self.root if self.is_local else self.url,)
 
     @property
     def is_local(self) -> bool:

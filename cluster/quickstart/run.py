@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import socket
 import sys
@@ -41,9 +42,10 @@ def quickstart(options: argparse.Namespace) -> dict[str, Any]:
             progress.close()
         _say("\n".join(curated.funnel.lines()))
         _say("3/5 pretraining a small dual encoder, evaluating on the held-out split, exporting")
-        settings = [f"data.url={recipe.dataset}", f"run={out / 'run'}"]
-        settings += [f"steps={options.steps}"] if options.steps is not None else []
-        trained = run_training(load(TrainingRecipe, "tiny-clip", settings, package="pretrain"), site)
+        settings = [f"data.url={recipe.dataset}"]
+        if options.steps is not None:
+            settings += [f"steps={options.steps}", f"schedule.warmup_steps={min(20, options.steps // 4)}"]
+        trained = run_training(load(TrainingRecipe, "tiny-clip", settings, package="pretrain"), site, str(out / "run"))
     _say("4/5 opening the exported folder with transformers alone")
     match = describe_one(Path(trained["export"]), recipe.dataset)
     _say("5/5 writing the report")
@@ -77,18 +79,18 @@ def local_web_settings(web: LocalWeb) -> list[str]:
 
 def describe_one(export: Path, dataset: str) -> tuple[str, str]:
     """The caption of one held-out picture, and the caption that the exported model finds for it among 32."""
-    import io
-
     import torch
     from PIL import Image
-    from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
+    from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
+    from transformers.utils import logging as transformers_logging
 
     from pipeline.shard.reader import ShardReader
 
     reader = ShardReader(dataset, "validation")
     examples = reader.read(range(min(32, reader.num_samples)))
+    transformers_logging.disable_progress_bar()
     model = CLIPModel.from_pretrained(export)
-    tokenizer, processor = AutoTokenizer.from_pretrained(export), CLIPImageProcessor.from_pretrained(export)
+    tokenizer, processor = AutoTokenizer.from_pretrained(export), CLIPImageProcessorPil.from_pretrained(export)
     texts = [example.texts[0] for example in examples]
     with Image.open(io.BytesIO(examples[0].media)) as image, torch.inference_mode():
         inputs = dict(tokenizer(texts, padding=True, return_tensors="pt")) | dict(

@@ -74,18 +74,17 @@ def draw_world(scenes: int, seed: int) -> World:
     return World(rows, pages, dict(planted))
 
 
-def plant_faults(rng: random.Random, rows: list[tuple[str, str]], pages: dict[str, Page]) -> Counter[str]:
-    """Append rows that lead to faults, `SHARES` of the rows there are; returns status -> rows."""
+def plant_faults(
+    rng: random.Random, rows: list[tuple[str, str]], pages: dict[str, Page], folder: str = ""
+) -> Counter[str]:
+    """Append rows that lead to faults, `SHARES` of the rows there are, under `folder`; returns status -> rows."""
     planted = Counter[str]()
     sound = len(rows)
     for fault, share in SHARES.items():
         for number in range(max(1, round(sound * share))):
             caption, path = rows[rng.randrange(sound)]
-            name = f"{fault}/{number:05d}.jpg"
-            body = pages[path].body
-            if fault == "truncated" and isinstance(body, Path):
-                body = body.read_bytes()
-            pages[name] = Page(body, fault)
+            name = f"{folder}{fault}/{number:05d}.jpg"
+            pages[name] = Page(pages[path].body, fault)
             rows.append((caption, name))
             planted[f"fetch:{STATUS_OF[fault]}"] += 1
     return planted

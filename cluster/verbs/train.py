@@ -13,8 +13,8 @@ from cluster.launch import launch
 from cluster.launch.follow import following
 from cluster.progress import StageProgress
 from cluster.site import Site, load_site
-from pipeline.errors import AskedWrongly
 from pipeline.recipe import load
+from pipeline.shard.reader import ShardReader
 from pretrain.recipe import TrainingRecipe
 
 
@@ -22,34 +22,61 @@ def pretrain(options: argparse.Namespace) -> dict[str, Any] | None:
     """Run a training recipe on a site; a run folder with a checkpoint of the same recipe is gone on with."""
     recipe = load(TrainingRecipe, options.recipe, options.set, package="pretrain")
     site = load_site(options.on)
+    run = options.run or f"runs/{recipe.name}"
+    recipe.batch_of_rank(site.train.workers)
     if options.dry_run:
-        sys.stdout.write(json.dumps(training_plan(recipe, site), indent=1) + "\n")
+        sys.stdout.write(json.dumps(training_plan(recipe, site, run), indent=1) + "\n")
         return None
-    return run_training(recipe, site)
+    return run_training(recipe, site, run)
 
 
-def training_plan(recipe: TrainingRecipe, site: Site) -> dict[str, Any]:
+def evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    """Retrieval of a run, an exported folder or any CLIPModel folder on one split of a dataset."""
+    from pretrain.evals.evaluate import evaluate as evaluate_model
+
+    recalls = evaluate_model(options.model, options.data, options.split)
+    if not options.json:
+        sys.stdout.write("".join(f"{line}\n" for line in eval_lines(recalls)))
+    return recalls
+
+
+def export(options: argparse.Namespace) -> dict[str, Any]:
+    """Export a run's newest checkpoint into RUN/export."""
+    from pretrain.evals.evaluate import export_run
+
+    where = export_run(options.run)
+    sys.stderr.write(f"wrote {where}\n")
+    return {"export": where}
+
+
+def eval_lines(recalls: dict[str, float]) -> list[str]:
+    """Recall at k both ways, chance and their ratio beside it, one line each."""
+    lines = [f"{recalls['images']:.0f} images, {recalls['texts']:.0f} texts"]
+    for way in ("image_to_text", "text_to_image"):
+        for k in (1, 5, 10):
+            found, chance = recalls[f"{way}_r{k}"], recalls[f"{way}_r{k}_chance"]
+            lines.append(f"{way} R@{k:<3} {found:7.1%}   chance {chance:6.2%}   {found / chance:5.1f} x")
+    return lines
+
+
+def training_plan(recipe: TrainingRecipe, site: Site, run: str) -> dict[str, Any]:
     """What a run would be: the resolved recipe, the site, and the DeepSpeed settings made from them."""
-    from pretrain.zero import deepspeed_config
+    from pretrain.zero import deepspeed_settings
 
     return {
         "recipe": recipe.model_dump(mode="json"),
         "site": site.model_dump(mode="json"),
-        "deepspeed": deepspeed_config(recipe, site.train.workers),
-        "writes_to": recipe.run,
+        "deepspeed": deepspeed_settings(recipe.engine_settings(), site.train.workers),
+        "writes_to": run,
     }
 
 
-def run_training(recipe: TrainingRecipe, site: Site) -> dict[str, Any]:
+def run_training(recipe: TrainingRecipe, site: Site, run: str) -> dict[str, Any]:
     """Launch, follow, and say where things are."""
-    if recipe.batch_size % site.train.workers:
-        raise AskedWrongly(
-            f"batch_size is {recipe.batch_size} and site {site.name!r} has {site.train.workers} workers; "
-            "the global batch must divide evenly. Change batch_size, or train.workers of the site."
-        )
-    run = _absolute(recipe.run)
+    recipe.batch_of_rank(site.train.workers)
+    ShardReader(recipe.data.url, recipe.data.split)  # a missing dataset is told before anything starts
+    said, run = run, _absolute(run)
     config = {"recipe": recipe.model_dump(mode="json"), "run": run}
-    config["recipe"]["run"] = run
     config["recipe"]["data"]["url"] = _absolute(recipe.data.url)
     progress = StageProgress()
 
@@ -64,9 +91,9 @@ def run_training(recipe: TrainingRecipe, site: Site) -> dict[str, Any]:
     finally:
         progress.close()
     result = {"run": run, "export": str(Path(run) / "export"), "eval": last_eval(Path(run))}
-    for name, value in sorted((result["eval"] or {}).items()):
-        sys.stderr.write(f"{name:<28} {value:.4f}\n" if isinstance(value, float) else f"{name:<28} {value}\n")
-    sys.stderr.write(f"wrote {run}\nnext: pairmill report {recipe.data.url} --run {recipe.run}\n")
+    if result["eval"]:
+        sys.stderr.write("".join(f"{line}\n" for line in eval_lines(result["eval"])))
+    sys.stderr.write(f"wrote {run}\nnext: pairmill report {recipe.data.url} --run {said}\n")
     return result
 
 
