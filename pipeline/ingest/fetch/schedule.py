@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from pipeline.ingest.fetch.answer import Answer
@@ -28,14 +28,14 @@ class Job:
     url: str
     rows: list[int]
     tries: int = 0
+    host: str = field(init=False)
+    """What counts as one host: name and port."""
 
-    @property
-    def host(self) -> str:
-        """What counts as one host: name and port."""
+    def __post_init__(self) -> None:
         try:
-            return urlsplit(self.url).netloc.rpartition("@")[2].lower()
+            self.host = urlsplit(self.url).netloc.rpartition("@")[2].lower()
         except ValueError:
-            return ""
+            self.host = ""
 
 
 class Schedule:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import zlib
 from collections import Counter
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from pipeline.errors import SourceError, StoreError, nearest
 from pipeline.store import Store
@@ -68,6 +69,8 @@ def open_list(path: str) -> Iterator[IO[bytes]]:
     with ExitStack() as stack:
         try:
             stream = stack.enter_context(store.open(name))
+            if not store.is_local:  # fsspec's remote files know no readline(limit)
+                stream = stack.enter_context(io.BufferedReader(cast(io.RawIOBase, stream), 1 << 20))
         except StoreError as error:
             raise SourceError(f"{error}. Correct the recipe's [source], or the rights to the file.") from None
         unpack = _COMPRESSION.get(PurePosixPath(name).suffix)
@@ -95,8 +98,10 @@ def _expand(entry: str, suffixes: Sequence[str]) -> list[tuple[str, str]]:
         if not paths:
             raise SourceError(_nothing_there(entry, store, name, suffixes))
         return [(path, _stamp(path)) for path in paths]
-    except (OSError, StoreError) as error:
-        raise SourceError(f"{entry}: cannot look for lists there: {error}") from None
+    except SourceError:
+        raise
+    except Exception as error:  # a store's client raises what it likes: no credentials, no such bucket, bad pattern
+        raise SourceError(f"{entry}: cannot look for lists there: {type(error).__name__}: {error}") from error
 
 
 def _nothing_there(entry: str, store: Store, name: str, suffixes: Sequence[str]) -> str:

@@ -246,15 +246,6 @@ def faults(web: FaultWeb) -> FaultWeb:
 
 
 @pytest.fixture(scope="session")
-def data_folder() -> Path:
-    """The folder of real data; skips where PAIRMILL_DATA does not name it."""
-    where = os.environ.get("PAIRMILL_DATA")
-    if where is None or not Path(where).is_dir():
-        pytest.skip("PAIRMILL_DATA names no folder of real data")
-    return Path(where)
-
-
-@pytest.fixture(scope="session")
 def draw() -> SimpleNamespace:
     """Pictures and answers: photo, encoded, head."""
     return SimpleNamespace(photo=photo, encoded=encoded, head=head)

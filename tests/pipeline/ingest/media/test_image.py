@@ -292,16 +292,16 @@ class TestRealFiles:
     """The messy files of the real data, each with a status."""
 
     @pytest.mark.parametrize("number", range(9))
-    def test_photos_come_out_upright(self, data_folder, number):
-        folder = data_folder / "messy" / "exif-orientation"
+    def test_photos_come_out_upright(self, real_data, number):
+        folder = real_data / "messy" / "exif-orientation"
         upright = pixels_of(treat_image((folder / "Landscape_1.jpg").read_bytes(), ImageConfig(size_px=128)))
         media = treat_image((folder / f"Landscape_{number}.jpg").read_bytes(), ImageConfig(size_px=128))
         close(pixels_of(media), upright, mean=4.0)
         assert media.orientation == max(number, 1)
 
-    def test_every_messy_file_has_a_status(self, data_folder):
+    def test_every_messy_file_has_a_status(self, real_data):
         found = {}
-        for path in sorted((data_folder / "messy" / "pillow-tests").rglob("*")):
+        for path in sorted((real_data / "messy" / "pillow-tests").rglob("*")):
             if path.is_file():
                 media = treat_image(path.read_bytes(), ImageConfig(size_px=64))
                 found[path.name] = media.status if isinstance(media, Refusal) else pixels_of(media).shape

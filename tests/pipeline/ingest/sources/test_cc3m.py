@@ -88,7 +88,7 @@ def test_any_bytes_give_one_row_per_line_with_its_own_key(tmp_path_factory, data
     assert len({row["key"] for row in rows}) == len(rows)
 
 
-def test_the_real_list(data_folder, read):
-    rows = read(kind="cc3m", path=str(data_folder / "url_lists" / "cc3m_val_5000.tsv"))
+def test_the_real_list(real_data, read):
+    rows = read(kind="cc3m", path=str(real_data / "url_lists" / "cc3m_val_5000.tsv"))
     assert len(rows) == 5000
     assert all(row["fault"] is None and row["texts"] for row in rows)

@@ -59,8 +59,8 @@ def test_other_json_is_refused(tmp_path, read, data, words):
         read(kind="coco", path=write(tmp_path, data))
 
 
-def test_the_real_captions(data_folder, read):
-    folder = data_folder / "image_text" / "coco"
+def test_the_real_captions(real_data, read):
+    folder = real_data / "image_text" / "coco"
     rows = read(kind="coco", path=str(folder / "annotations" / "captions_val2017.json"), images=str(folder / "val2017"))
     assert len(rows) == 49
     assert all(len(row["texts"]) >= 5 for row in rows)

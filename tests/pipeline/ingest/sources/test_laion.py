@@ -82,8 +82,8 @@ def test_no_parquet(tmp_path, read):
         read(kind="laion", path=str(tmp_path))
 
 
-def test_the_real_list(data_folder, read):
-    rows = read(kind="laion", path=str(data_folder / "url_lists" / "laion_like_1000.parquet"))
+def test_the_real_list(real_data, read):
+    rows = read(kind="laion", path=str(real_data / "url_lists" / "laion_like_1000.parquet"))
     assert len(rows) == 1000
     assert rows[0]["url"].startswith("http://direct.rhapsody.com")
     assert rows[0]["meta"] is None

@@ -109,8 +109,8 @@ def test_the_url_column_must_be_named(read):
         read(kind="table", path="x.csv", text="t")
 
 
-def test_real_json_lines(data_folder, read):
-    path = str(data_folder / "url_lists" / "tate_300.jsonl")
+def test_real_json_lines(real_data, read):
+    path = str(real_data / "url_lists" / "tate_300.jsonl")
     rows = read(kind="table", path=path, url="thumbnailUrl", text=["title"])
     assert len(rows) == 300
     assert {row["fault"] for row in rows} == {None, "url: none"}
