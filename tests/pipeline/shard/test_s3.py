@@ -19,12 +19,13 @@ def files_of(store):
 
 @pytest.fixture
 def on_s3(s3_bucket, judged_at):
-    judged = judged_at(f"{s3_bucket}/{uuid.uuid4().hex}")  # the server keeps its objects between tests
+    judged = judged_at(f"{s3_bucket}/{uuid.uuid4().hex}", rows=30)  # the server keeps its objects between tests
     judged.shard(workers=2, **CONFIG)
     return judged
 
 
-def test_the_same_bytes_as_on_disk(on_s3, judged):
+def test_the_same_bytes_as_on_disk(on_s3, make_judged):
+    judged = make_judged("disk", rows=30)
     judged.shard(**CONFIG)
     assert files_of(on_s3.dataset) == {f"/shards/{name}": data for name, data in judged.files().items()}
     assert verify(on_s3.dataset) == []
@@ -46,7 +47,8 @@ def test_reads_by_range_and_by_whole_shard(on_s3, cache_bytes):
         ShardReader(on_s3.dataset.url, config=ReaderConfig(cache_bytes=cache_bytes)).read(range(16, 32))
 
 
-def test_fewer_shards_leave_no_stale_objects(on_s3, judged):
+def test_fewer_shards_leave_no_stale_objects(on_s3, make_judged):
+    judged = make_judged("disk", rows=30)
     on_s3.shard(samples=40)
     judged.shard(samples=40)
     assert files_of(on_s3.dataset) == {f"/shards/{name}": data for name, data in judged.files().items()}
