@@ -48,7 +48,7 @@ def _decoded(data: bytes, window: int, max_bytes: int) -> Body:
     decoder = zlib.decompressobj(window)
     try:
         plain = decoder.decompress(data, max_bytes)
-        if decoder.unconsumed_tail:
+        if decoder.unconsumed_tail or (len(plain) >= max_bytes and not decoder.eof):
             return Body(status=Status.TOO_LARGE, detail=f"over {max_bytes} bytes once decoded")
     except zlib.error:
         return Body(status=Status.PROTOCOL_ERROR, detail="content-encoding is not what it says")

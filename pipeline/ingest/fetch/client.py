@@ -6,6 +6,7 @@ What went wrong is said in `detail` without the URL: queries may be signed, and 
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import ssl
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from types import TracebackType
 import aiohttp
 from yarl import URL
 
+from pipeline.errors import StageError
 from pipeline.ingest.fetch.answer import Answer
 from pipeline.ingest.fetch.body import read_body
 from pipeline.ingest.fetch.config import FetchConfig
@@ -32,6 +34,9 @@ _OWN_STATUS = {
     429: Status.HTTP_429,
 }
 _MAX_DETAIL = 120
+_CLOSE = {"Connection": "close"}
+_OUR_TROUBLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+"""What says nothing about a URL; recorded as its status it would be a lie that no retry undoes."""
 
 
 class Client:
@@ -72,15 +77,18 @@ class Client:
         if self._session is not None:
             await self._session.close()
 
-    async def try_once(self, url: str) -> Answer:
-        """Ask for `url` once. Never raises, but for being cancelled."""
+    async def try_once(self, url: str, keep_alive: bool = True) -> Answer:
+        """Ask for `url` once; `keep_alive` says whether its connection will be wanted again.
+
+        Raises: StageError: this machine, not the web, is in trouble. Nothing else, but for being cancelled.
+        """
         if url.startswith("file:"):
             return await asyncio.to_thread(read_local, url, self._config.allow_folders, self._config.max_bytes)
         notes: list[str] = []
         token = refused.set(notes)
         try:
             async with asyncio.timeout(self._config.timeout_s):
-                return await self._follow(url)
+                return await self._follow(url, keep_alive)
         except TimeoutError as error:
             in_connecting = isinstance(error, aiohttp.ServerTimeoutError)
             within = self._config.connect_timeout_s if in_connecting else self._config.timeout_s
@@ -88,11 +96,15 @@ class Client:
         except Exception as error:
             if notes:
                 return Answer(Status.REFUSED_ADDRESS, f"resolves to {notes[0]}")
+            if getattr(getattr(error, "os_error", error), "errno", None) in _OUR_TROUBLE:
+                raise StageError(
+                    f"fetch: cannot open a socket: {_cause(error)}. Raise `ulimit -n`, or lower fetch.concurrency."
+                ) from error
             return Answer(*explain(error))
         finally:
             refused.reset(token)
 
-    async def _follow(self, url: str) -> Answer:
+    async def _follow(self, url: str, keep_alive: bool) -> Answer:
         try:
             here = URL(url)
         except (ValueError, TypeError) as error:
@@ -102,16 +114,17 @@ class Client:
             if refusal is not None:
                 status, detail = refusal
                 return Answer(status, detail if hop == 0 else f"{detail}, after {hop} redirects")
-            step = await self._get(here)
+            step = await self._get(here, keep_alive and hop == 0)
             if isinstance(step, Answer):
                 return step
             here = step
         return Answer(Status.TOO_MANY_REDIRECTS, f"more than {self._config.max_redirects}")
 
-    async def _get(self, url: URL) -> Answer | URL:
+    async def _get(self, url: URL, keep_alive: bool) -> Answer | URL:
         """One request: an answer, or where it redirects to."""
         assert self._session is not None
-        async with self._session.get(url, allow_redirects=False) as response:
+        headers = None if keep_alive else _CLOSE
+        async with self._session.get(url, allow_redirects=False, headers=headers) as response:
             if response.status in _REDIRECTS and "Location" in response.headers:
                 try:
                     return url.join(URL(response.headers["Location"])).with_fragment(None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -44,7 +44,7 @@ class Schedule:
     def __init__(
         self,
         config: FetchConfig,
-        ask: Callable[[str], Awaitable[Answer]],
+        ask: Callable[[str, bool], Awaitable[Answer]],
         settle: Callable[[Job, Answer], Awaitable[None]],
     ) -> None:
         self._config = config
@@ -54,13 +54,17 @@ class Schedule:
         self._active: dict[str, int] = defaultdict(int)
         self._failures: dict[str, int] = defaultdict(int)
         self._last_failure: dict[str, Status] = {}
-        self._left = 0
+        self._unsettled: Counter[str] = Counter()
 
     async def run(self, jobs: Sequence[Job]) -> None:
-        """Settle every job, each exactly once."""
+        """Settle every job, each exactly once.
+
+        `ask` is called with the URL and whether its host has further jobs: most hosts of a list occur once, and
+        their connections, kept alive, would use up the process's sockets.
+        """
         if not jobs:
             return
-        self._left = len(jobs)
+        self._unsettled.update(job.host for job in jobs)
         for job in jobs:
             self._add(job)
         async with asyncio.TaskGroup() as group:
@@ -91,8 +95,10 @@ class Schedule:
                 asyncio.get_running_loop().call_later(wait_s, self._add, job)
                 continue
             await self._settle(job, answer)
-            self._left -= 1
-            if self._left == 0:
+            self._unsettled[job.host] -= 1
+            if self._unsettled[job.host] == 0:
+                del self._unsettled[job.host]
+            if not self._unsettled:
                 self._queue.put_nowait(None)
         self._queue.put_nowait(None)  # for the next worker
 
@@ -101,7 +107,7 @@ class Schedule:
         failures = self._failures[host]
         if failures >= self._config.give_up_host_after:
             return Answer(self._last_failure[host], f"not tried: the host failed {failures} times in a row", final=True)
-        answer = await self._ask(job.url)
+        answer = await self._ask(job.url, self._unsettled[host] > 1)
         if answer.status in _NO_ANSWER:
             self._failures[host] += 1
             self._last_failure[host] = answer.status

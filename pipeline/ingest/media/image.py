@@ -20,6 +20,8 @@ from pipeline.recipe import RecipeTable
 from pipeline.record import Status
 
 _MAX_DETAIL = 120
+_MAX_SCANS = 500
+"""libjpeg-turbo's own limit where it sets one: each scan of a progressive JPEG costs a pass over all its pixels."""
 _EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
 
@@ -101,6 +103,8 @@ def stored_as_it_is(body: bytes) -> Media | Refusal:
 
 
 def _treat_jpeg(body: bytes, config: ImageConfig) -> Media | Refusal:
+    if body.count(b"\xff\xda") > _MAX_SCANS:
+        return Refusal(Status.DECODE_ERROR, f"more than {_MAX_SCANS} scans")
     header = jpeg.read_header(body)
     width, height = _upright(header.width, header.height, header.orientation)
     refusal = _judge_size(width, height, config)

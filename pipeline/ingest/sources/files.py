@@ -9,6 +9,7 @@ import lzma
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -97,7 +98,8 @@ def _expand(entry: str, suffixes: Sequence[str]) -> list[tuple[str, str]]:
             paths = [f"{folder.url}/{item}" for item in folder.list("") if plain_name(item).endswith(tuple(suffixes))]
         if not paths:
             raise SourceError(_nothing_there(entry, store, name, suffixes))
-        return [(path, _stamp(path)) for path in paths]
+        with ThreadPoolExecutor(16) as pool:
+            return list(zip(paths, pool.map(_stamp, paths), strict=True))
     except SourceError:
         raise
     except Exception as error:  # a store's client raises what it likes: no credentials, no such bucket, bad pattern

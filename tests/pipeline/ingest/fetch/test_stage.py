@@ -1,6 +1,7 @@
 """The fetch stage: order, retries, manners towards hosts, repeated rows, promised hashes, what is written."""
 
 import asyncio
+import errno
 import hashlib
 import io
 import json
@@ -12,6 +13,7 @@ import webdataset
 from PIL import Image
 
 from pipeline.engine import Engine, EngineConfig
+from pipeline.errors import StageError
 from pipeline.ingest.fetch import outcome
 from pipeline.ingest.fetch.config import FetchConfig
 from pipeline.ingest.fetch.stage import Fetch
@@ -270,3 +272,24 @@ def test_one_unexpected_image_does_not_cost_the_part(web, fetch, draw, monkeypat
     part = fetch([web.url("/a"), web.url("/b")])
     assert part.statuses == ["decode_error", "success"]
     assert part.rows[0]["detail"] == "unexpected RuntimeError"
+
+
+def test_no_sockets_left_fails_the_part_and_says_so(web, fetch, draw, monkeypatch):
+    """Trouble of this machine never becomes the status of a URL."""
+
+    def full(self, addr_info):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("pipeline.ingest.fetch.guard.Guard.make_socket", full)
+    with pytest.raises(StageError, match=r"Too many open files.*ulimit -n"):
+        fetch([web.url("/a")], config={"retries": 3})
+
+
+def test_connections_are_kept_only_for_hosts_with_more_to_fetch(web, serve, fetch, draw):
+    body = draw.encoded(draw.photo())
+    with serve() as once:
+        once.pages["/a"] = body
+        web.pages |= {"/a": body, "/b": body}
+        fetch([once.url("/a"), web.url("/a"), web.url("/b")], config={"concurrency": 1, "ports": (web.port, once.port)})
+        asked = [request.headers.get("connection") for request in (*once.seen, *web.seen)]
+    assert asked == ["close", None, "close"]

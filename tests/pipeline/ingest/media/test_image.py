@@ -240,6 +240,12 @@ def test_a_jpeg_bomb_is_refused_by_its_header(draw):
     assert refusal(bytes(body)) == Status.TOO_MANY_PIXELS
 
 
+def test_a_jpeg_of_endless_scans_is_refused(draw):
+    body = draw.encoded(draw.photo(), progressive=True)
+    at = body.rindex(b"\xff\xda")
+    assert refusal(body[:at] + body[at:-2] * 600 + body[-2:]) == Status.DECODE_ERROR
+
+
 def test_small_sides(draw):
     assert refusal(draw.encoded(draw.photo()), min_side_px=241) == Status.TOO_SMALL
     assert refusal(draw.encoded(draw.photo(), "PNG"), min_side_px=241) == Status.TOO_SMALL
