@@ -81,7 +81,8 @@ class Fetch:
 
     async def _fetch(self, jobs: list[Job], promised: list[str | None], writer: RawWriter) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_default_executor(ThreadPoolExecutor(min(self.config.concurrency, 64), "dns"))
+        # A lookup that was given up still holds its thread until the resolver's own timeout: keep some to spare.
+        loop.set_default_executor(ThreadPoolExecutor(min(4 * self.config.concurrency, 256), "dns"))
         with ThreadPoolExecutor(max(1, math.ceil(self.config.cpus)), "decode") as decoders:
 
             async def settle(job: Job, answer: Answer) -> None:

@@ -37,12 +37,24 @@ def parquet_rows(path: str, columns: Sequence[str] | None = None) -> Iterator[di
 
 
 def column_values(column: pa.Array) -> list[Any]:
-    """Python values of a column; text that is not UTF-8 comes with surrogates in place of the bad bytes."""
+    """Python values of a column; text that is not UTF-8 comes with surrogates in place of the bad bytes.
+
+    A value that Python cannot hold (a date beyond year 9999, nested text that is not UTF-8) comes as text where it
+    can be told so, else as empty bytes, which no text or link is.
+    """
     try:
         return column.to_pylist()
-    except UnicodeDecodeError:
-        kind = pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()
-        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-            return [None] * len(column)
-        raw = column.cast(kind).to_pylist()
-        return [None if item is None else item.decode("utf-8", "surrogateescape") for item in raw]
+    except (ValueError, OverflowError, pa.ArrowException):
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            raw = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
+            return [None if item is None else item.decode("utf-8", "surrogateescape") for item in raw.to_pylist()]
+        return [_value(item) for item in column]
+
+
+def _value(item: pa.Scalar) -> Any:
+    for read in (item.as_py, lambda: item.cast(pa.string()).as_py()):
+        try:
+            return read()
+        except (ValueError, OverflowError, pa.ArrowException):
+            continue
+    return b""

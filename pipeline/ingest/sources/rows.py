@@ -91,9 +91,12 @@ def identifier(value: Any) -> str | None:
 def to_json(meta: Mapping[str, Any]) -> str:
     """`meta` as an ASCII JSON object, whatever Python values it holds; NaN and infinities become null."""
     try:
-        return json.dumps(meta, allow_nan=False, default=_plain)
-    except ValueError:
-        return json.dumps(_finite(meta), allow_nan=False, default=_plain)
+        try:
+            return json.dumps(meta, allow_nan=False, default=_plain)
+        except ValueError:
+            return json.dumps(_finite(meta), allow_nan=False, default=_plain)
+    except RecursionError:
+        return json.dumps({"left_out": "too deeply nested"})
 
 
 def _record(row: Row, file: ListFile, source: str, max_text_bytes: int) -> dict[str, Any]:

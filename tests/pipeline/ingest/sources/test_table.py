@@ -114,3 +114,32 @@ def test_real_json_lines(real_data, read):
     rows = read(kind="table", path=path, url="thumbnailUrl", text=["title"])
     assert len(rows) == 300
     assert {row["fault"] for row in rows} == {None, "url: none"}
+
+
+def test_deeply_nested_columns_are_left_out(tmp_path, read):
+    depths = [10, 500, 900, 950, 980, 990, 995]
+    lines = ['{"u": "http://x/", "t": "x", "deep": ' + "[" * depth + "]" * depth + "}" for depth in depths]
+    (tmp_path / "l.jsonl").write_text("\n".join(lines))
+    rows = read(kind="table", path=str(tmp_path / "l.jsonl"), url="u", text="t")
+    assert len(rows) == len(depths)
+    assert rows[0]["fault"] is None
+    assert all(row["meta"] is not None or row["fault"] is not None for row in rows)
+
+
+def test_values_that_python_cannot_hold(tmp_path, read):
+    bad = pa.array([[b"caf\xe9"], [b"ok"]], pa.list_(pa.binary()))
+    nested = pa.ListArray.from_arrays(bad.offsets, pa.Array.from_buffers(pa.string(), 2, bad.values.buffers()))
+    table = pa.table({
+        "u": ["http://x/1", "http://x/2"],
+        "t": nested,
+        "when": pa.array([2**62, 1_000_000_001], pa.timestamp("ns")),
+        "far": pa.array([2**55, 1], pa.timestamp("us")),
+        "blob": [b"\xff", None],
+    })
+    pq.write_table(table, tmp_path / "l.parquet")
+    first, second = read(kind="table", path=str(tmp_path / "l.parquet"), url="u", text="t")
+    assert first["fault"] == "caption: bytes, wanted text"
+    assert second["fault"] is None
+    assert [item["text"] for item in second["texts"]] == ["ok"]
+    assert json.loads(second["meta"])["when"].startswith("1970-01-01 00:00:01")
+    assert json.loads(first["meta"])["blob"] == "/w=="
