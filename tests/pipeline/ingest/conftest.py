@@ -327,7 +327,7 @@ def fetch(tmp_path: Path, web: FaultWeb) -> Callable[..., Fetched]:
         local = tmp_path / "part.parquet"
         pq.write_table(candidates(urls, **columns), local)
         dataset.put_file(local, "candidates/part-00000-00000.parquet")
-        settings = {"timeout_s": 1.0, "retries": 0, "ports": (web.port,), "allow_private": ("127.0.0.1/32",)}
+        settings = {"timeout_s": 30.0, "retries": 0, "ports": (web.port,), "allow_private": ("127.0.0.1/32",)}
         stage = Fetch(FetchConfig(**{**settings, **(config or {})}), ImageConfig(**(image or {})))
         stage.setup()
         part = Part("00007", facts={"candidates": "candidates/part-00000-00000.parquet"})

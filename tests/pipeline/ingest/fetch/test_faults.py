@@ -54,7 +54,7 @@ PATHS = {
 
 def test_every_fault_has_its_status(faults, fetch):
     paths = list(PATHS)
-    part = fetch([faults.url(path) for path in paths], config={"per_host": 50, "timeout_s": 2.0})
+    part = fetch([faults.url(path) for path in paths], config={"per_host": 50, "timeout_s": 4.0})
     found = dict(zip(paths, part.statuses, strict=True))
     assert {path: status for path, status in found.items() if status not in PATHS[path].split(" or ")} == {}
     assert part.commit.rows_out == part.statuses.count("success") == 3
@@ -138,7 +138,7 @@ def test_tls_must_prove_its_name(certificate, serve, fetch, draw):
     with serve(tls=context) as secure:
         secure.pages["/good.jpg"] = draw.encoded(draw.photo())
         url = secure.url("/good.jpg").replace("http:", "https:")
-        ports = {"ports": (secure.port,), "timeout_s": 5.0}
+        ports = {"ports": (secure.port,)}
         assert fetch([url], config=ports).statuses == ["tls_error"]
         assert fetch([url], config={**ports, "tls": "accept_any"}, folder="b").statuses == ["success"]
         trusted = {**ports, "ca_file": str(certificate / "cert.pem")}
