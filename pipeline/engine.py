@@ -111,6 +111,8 @@ class Engine:
         """Remove what killed workers left in scratch; call while no other run uses the dataset."""
         if self.dataset.is_local:
             shutil.rmtree(self.dataset.local_path(SCRATCH), ignore_errors=True)
+            for torn in self.dataset.local_path("commits").glob("*/.*.tmp"):
+                torn.unlink(missing_ok=True)
 
     def _input(self, cache: dict[str, dict[str, Commit]], stage: str, part: str) -> Commit:
         if stage not in cache:

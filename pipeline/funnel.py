@@ -90,7 +90,10 @@ def read_funnel(dataset: Store, until: str = "shard") -> Funnel:
     for commit in cut:
         splits[commit.facts["split"]] += commit.rows_out
     if cut:
-        hops.append(Hop("sharded", sum(splits.values()), sum(splits.values()), {}))
+        ordered, kept = _sum(commits_of("shard", "order")), sum(splits.values())
+        taken = sum(commit.rows_in for commit in commits_of("shard", "order")) - ordered.pop("not_kept", 0)
+        left = Counter(ordered) + Counter(_sum(commits_of("shard", "sort")))
+        hops.append(Hop("sharded", taken, kept, dict(left)))
     funnel = Funnel(tuple(hops), dict(sorted(splits.items())))
     _check(funnel, dataset.url)
     return funnel

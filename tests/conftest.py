@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,8 @@ def s3_bucket(monkeypatch):
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    boto3.client("s3").create_bucket(Bucket="pairmill")
+    bucket = f"pairmill-{uuid.uuid4().hex[:12]}"  # the server keeps what earlier tests of this process wrote
+    boto3.client("s3").create_bucket(Bucket=bucket)
     s3fs.S3FileSystem.clear_instance_cache()  # one that is cached speaks to the server of another test
-    yield "s3://pairmill"
+    yield f"s3://{bucket}"
     server.stop()

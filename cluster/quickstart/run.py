@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.progress import StageProgress
-from cluster.quickstart.web import LocalWeb
+from cluster.quickstart.web import LocalWeb, kept_port
 from cluster.quickstart.world import World, draw_world
 from cluster.site import load_site
 from cluster.verbs.train import run_training
@@ -59,10 +58,9 @@ def quickstart(options: argparse.Namespace) -> dict[str, Any]:
 
 @contextmanager
 def serving(world: World, out: Path) -> Iterator[LocalWeb]:
-    """The world's web, with its list written; on the port of the last run where it is free, so that URLs stay."""
+    """The world's web, with its list written; on the port of the last run, so that URLs stay."""
     kept = out / "port"
-    port = int(kept.read_text()) if kept.exists() else 0
-    with LocalWeb(world.pages, port if _is_free(port) else 0) as web:
+    with LocalWeb(world.pages, kept_port(kept)) as web:
         kept.write_text(web.url.rsplit(":", 1)[1])
         world.write_list(out / "list.tsv", web.url)
         yield web
@@ -111,15 +109,6 @@ def write_report(out: Path, dataset: str, run: str) -> Path:
 
 def _dataset_settings(out: Path, web: LocalWeb) -> list[str]:
     return [f"dataset={out / 'dataset'}", f"source.path={out / 'list.tsv'}", *local_web_settings(web)]
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _end(

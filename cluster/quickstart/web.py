@@ -5,6 +5,7 @@ hosts. It listens on the loopback interface alone, in a thread of its own, with 
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from types import TracebackType
 from typing import Literal
 
 from aiohttp import web
+
+from pipeline.errors import AskedWrongly
 
 Fault = Literal[
     "none", "missing", "gone", "server_error", "hang", "html", "truncated", "opted_out", "endless", "redirect_loop"
@@ -112,6 +115,26 @@ class LocalWeb:
         while True:
             await response.write(body)
             await asyncio.sleep(0)
+
+
+def kept_port(file: Path) -> int:
+    """The port that `file` keeps from an earlier run, so that URLs stay as they were; 0 where there is none.
+
+    Raises: AskedWrongly: another program has taken it.
+    """
+    if not file.exists():
+        return 0
+    port = int(file.read_text())
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise AskedWrongly(
+                f"{file}: port {port} of the earlier run is in use by another program, and the list's links name it. "
+                "Free the port, or choose another folder with --out."
+            ) from None
+    return port
 
 
 def _bytes(page: Page) -> bytes:

@@ -214,3 +214,17 @@ def test_a_damaged_shard_is_found(recipe):
     shard.chmod(0o644)
     shard.write_bytes(bytes(data))
     assert any(shard.name in str(problem) for problem in verify(Store(made.dataset)))
+
+
+def test_a_split_that_is_no_name_leaves_with_a_reason(recipe, tmp_path):
+    """A list may say what it likes; what cannot be a folder is dropped, counted, and the funnel adds up."""
+    path = tmp_path / "list.tsv"
+    rows = path.read_text().splitlines(keepends=True)
+    (tmp_path / "odd.tsv").write_text("".join(rows[:20]))
+    path.write_text("".join(rows[20:]))
+    lists = [{"path": str(path), "split": "train"}, {"path": str(tmp_path / "odd.tsv"), "split": "../up"}]
+    made = recipe().model_dump(mode="json") | {"source": {"kind": "cc3m", "lists": lists}}
+    curated = curate(DatasetRecipe.model_validate(made), PROCESS)
+    sharded = curated.funnel.hops[-1]
+    assert set(sharded.left) == {"bad_split"}
+    assert sharded.adds_up

@@ -79,8 +79,12 @@ def test_scratch_is_left_clean_and_swept(engine):
     scratch = engine.dataset.local_path(SCRATCH)
     assert not list(scratch.iterdir())
     (scratch / "999-left").mkdir()
+    torn = engine.dataset.local_path("commits/toy/.00000.json.1-1.tmp")
+    torn.touch()
     engine.clean()
     assert not scratch.exists()
+    assert not torn.exists()
+    assert len(read_commits(engine.dataset, "toy")) == len(PARTS)
 
 
 def test_prune_drops_parts_the_plan_no_longer_has(engine):
