@@ -21,7 +21,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from pipeline.commit import Commit, drop_part, made_by_hash, read_commits
-from pipeline.errors import DatasetError, PairmillError, StageError
+from pipeline.errors import AskedWrongly, DatasetError, PairmillError, StageError
 from pipeline.recipe import RecipeTable
 from pipeline.stage import SCRATCH, Part, Stage, run_part
 from pipeline.store import Store
@@ -156,6 +156,7 @@ def _run_on_ray(
     stage: Stage, pending: list[tuple[Part, str]], dataset: Store, config: EngineConfig
 ) -> Iterator[Outcome]:
     with ray_session(config):
+        _check_fits(stage)
         ray_data = importlib.import_module("ray.data")
         rows = [{"task": pickle.dumps(task)} for task in pending]
         source = ray_data.from_items(rows, override_num_blocks=len(rows))
@@ -178,6 +179,23 @@ def _run_on_ray(
         except Exception as error:
             last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             raise StageError(f"{stage.name}: Ray lost its workers: {last[0]}") from error
+
+
+def _check_fits(stage: Stage) -> None:
+    """Refuse a stage that no node could ever run; Ray would wait for such a node without a word."""
+    ray = importlib.import_module("ray")
+    wanted = {"CPU": stage.resources.cpus, "GPU": stage.resources.gpus, "memory": stage.resources.memory_gb * 1e9}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for node in nodes:
+        if all(node.get(name, 0) >= amount for name, amount in wanted.items()):
+            return
+    most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in wanted}
+    asked = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items() if amount)
+    found = ", ".join(f"{most[name]:g} {name}" for name, amount in wanted.items() if amount)
+    raise AskedWrongly(
+        f"{stage.name}: one worker wants {asked}, and the largest node of the Ray cluster has {found}. "
+        "Lower what the stage asks for in the recipe, or name a site with larger nodes."
+    )
 
 
 @contextlib.contextmanager

@@ -25,12 +25,15 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def ray_of_two_nodes():
-    """Address of a real Ray cluster of two nodes on this machine, in processes of its own."""
+    """Address of a real Ray cluster of two nodes on this machine, in processes of its own.
+
+    The second node says it has a GPU, so that stages which ask for one can be placed; there is none to use.
+    """
     code = (
         "import sys\n"
         "from ray.cluster_utils import Cluster\n"
         "cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 1})\n"
-        "cluster.add_node(num_cpus=1)\n"
+        "cluster.add_node(num_cpus=1, num_gpus=1)\n"
         "print(cluster.address, flush=True)\n"
         "sys.stdin.read()\n"
         "cluster.shutdown()\n"

@@ -5,8 +5,8 @@ import pytest
 
 from pipeline.commit import read_commits
 from pipeline.engine import Engine, EngineConfig, ray_session
-from pipeline.errors import DatasetError, StageError
-from pipeline.stage import SCRATCH, Part
+from pipeline.errors import AskedWrongly, DatasetError, StageError
+from pipeline.stage import SCRATCH, Part, Resources
 from pipeline.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -113,3 +113,20 @@ def test_ray_gives_the_same_bytes_and_survives_a_killed_worker(tmp_path, ray_of_
     fresh = Engine(Store(str(tmp_path / "ray")), EngineConfig(place="process"))
     fresh.run(Toy(), PARTS)
     assert [here.dataset.read_bytes(name) for name in names] == [fresh.dataset.read_bytes(name) for name in names]
+
+
+@pytest.mark.ray
+def test_a_stage_that_asks_for_a_gpu_runs_on_actors_that_set_up_once(tmp_path, ray_of_two_nodes):
+    log = tmp_path / "log"
+    stage = Toy(log=str(log))
+    stage.resources = Resources(cpus=0.5, gpus=0.5)
+    config = EngineConfig(place="ray", address=ray_of_two_nodes, workers=2)
+    with ray_session(config):
+        engine = Engine(Store(str(tmp_path / "ds")), config)
+        assert list(engine.run(stage, PARTS)) == [part.id for part in PARTS]
+        stage.resources = Resources(cpus=64, gpus=0.5)
+        with pytest.raises(
+            AskedWrongly, match=r"toy: one worker wants 64 CPU, 0.5 GPU, and the largest node .* has 1 CPU, 1 GPU"
+        ):
+            engine.run(stage, [*PARTS, Part("00099")])
+    assert sorted(line for line in lines(log) if line.startswith("setup")) in (["setup"], ["setup"] * 2)

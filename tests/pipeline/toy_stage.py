@@ -18,12 +18,12 @@ class Toy:
         return {"word": self.word}
 
     def setup(self):
-        pass
+        if self.log is not None and self.resources.gpus:
+            self._say("setup")
 
     def make(self, part, work):
         if self.log is not None:
-            with Path(self.log).open("a") as stream:
-                stream.write(part.id + "\n")
+            self._say(part.id)
         if part.id in self.fail_on:
             raise RuntimeError(f"cannot do {part.id}")
         if part.id in self.die_on:
@@ -37,6 +37,10 @@ class Toy:
         local = work.scratch / "out.txt"
         local.write_text(f"{before}{self.word} {part.id}")
         return Made({f"{self.name}/{part.id}.txt": local}, 1, 1, {"ok": 1}, {"word": self.word})
+
+    def _say(self, word):
+        with Path(self.log).open("a") as stream:
+            stream.write(word + "\n")
 
 
 class Second(Toy):
