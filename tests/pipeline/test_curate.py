@@ -9,9 +9,11 @@ import sys
 import time
 import uuid
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cluster.quickstart.scenes import draw_scene
 from cluster.quickstart.web import LocalWeb
 from cluster.quickstart.world import draw_world
 from pipeline.curate import DatasetRecipe, curate
@@ -19,8 +21,10 @@ from pipeline.engine import EngineConfig
 from pipeline.errors import AskedWrongly, DatasetError, RecipeError, SourceError
 from pipeline.funnel import read_funnel
 from pipeline.recipe import load
+from pipeline.shard.reader import ShardReader
 from pipeline.shard.verify import verify
 from pipeline.store import Store
+from pipeline.tar import TarWriter
 
 PROCESS = EngineConfig(place="process", workers=2)
 
@@ -228,3 +232,40 @@ def test_a_split_that_is_no_name_leaves_with_a_reason(recipe, tmp_path):
     sharded = curated.funnel.hops[-1]
     assert set(sharded.left) == {"bad_split"}
     assert sharded.adds_up
+
+
+def test_a_folder_of_img2dataset_becomes_shards_without_the_network(tmp_path):
+    """Columns, keys, statuses and layout as img2dataset 1.47 writes them."""
+    old = tmp_path / "old"
+    old.mkdir()
+    rows = []
+    with TarWriter(old / "00000.tar") as tar:
+        for number in range(8):
+            key, scene = f"{number:09d}", draw_scene(number)
+            failed = number == 5
+            if not failed:
+                tar.add_all(
+                    [(f"{key}.jpg", scene.jpeg), (f"{key}.json", b"{}"), (f"{key}.txt", scene.caption.encode())]
+                )
+            rows.append(
+                {
+                    "caption": scene.caption,
+                    "url": f"http://nowhere.invalid/{number}.jpg",
+                    "key": key,
+                    "status": "failed_to_download" if failed else "success",
+                    "error_message": "HTTP Error 404: Not Found" if failed else None,
+                    "width": None if failed else 160,
+                    "height": None if failed else 160,
+                    "original_width": None if failed else 160,
+                    "original_height": None if failed else 160,
+                    "exif": None if failed else "{}",
+                    "sha256": None if failed else hashlib.sha256(scene.jpeg).hexdigest(),
+                }
+            )
+    pq.write_table(pa.Table.from_pylist(rows), old / "00000.parquet")
+    overrides = [f"source.path={old}", f"dataset={tmp_path / 'ds'}", "shard.samples=4"]
+    curated = curate(load(DatasetRecipe, "img2dataset", overrides, package="pipeline"), PROCESS)
+    assert curated.funnel.splits == {"train": 7}
+    assert curated.funnel.hops[1].left == {"http_404": 1}
+    media = {example.media for example in ShardReader(str(tmp_path / "ds")).share(seed=0, epoch=0)}
+    assert media == {draw_scene(number).jpeg for number in range(8) if number != 5}
