@@ -30,15 +30,15 @@ class Verb:
     takes: tuple[str, ...] = ()
 
 
-_CURATE = "cluster.verbs.curate"
+_CURATE = "cluster.verbs.curate:curate"
 VERBS = {
     "quickstart": Verb("cluster.quickstart.run:quickstart", "the whole mill on a small drawn world", (FORMS,)),
-    "curate": Verb(f"{_CURATE}:curate", "list of links -> shards: all stages of a dataset recipe", (RECIPE, SITE)),
-    "ingest": Verb(f"{_CURATE}:ingest", "curate up to: read the lists", (RECIPE, SITE)),
-    "fetch": Verb(f"{_CURATE}:fetch", "curate up to: fetch the media", (RECIPE, SITE)),
-    "score": Verb(f"{_CURATE}:score", "curate up to: compute facts", (RECIPE, SITE)),
-    "judge": Verb(f"{_CURATE}:judge", "curate up to: decide what is kept", (RECIPE, SITE)),
-    "shard": Verb(f"{_CURATE}:shard", "curate up to: cut shards (the same as curate)", (RECIPE, SITE)),
+    "curate": Verb(_CURATE, "list of links -> shards: all stages of a dataset recipe", (RECIPE, SITE)),
+    "ingest": Verb(_CURATE, "curate up to: read the lists", (RECIPE, SITE)),
+    "fetch": Verb(_CURATE, "curate up to: fetch the media", (RECIPE, SITE)),
+    "score": Verb(_CURATE, "curate up to: compute facts", (RECIPE, SITE)),
+    "judge": Verb(_CURATE, "curate up to: decide what is kept", (RECIPE, SITE)),
+    "shard": Verb(_CURATE, "curate up to: cut shards (the same as curate)", (RECIPE, SITE)),
     "pretrain": Verb("cluster.verbs.train:pretrain", "shards -> checkpoint: a training recipe", (RECIPE, SITE, FORMS)),
     "eval": Verb("cluster.verbs.train:evaluate", "evaluate a run or an exported folder on a dataset", (FORMS,)),
     "export": Verb("cluster.verbs.train:export", "write a run's model as a transformers folder", (FORMS,)),

@@ -16,36 +16,8 @@ from pipeline.recipe import load
 
 
 def curate(options: argparse.Namespace) -> dict[str, Any] | None:
-    """All stages."""
-    return _until(options, "shard")
-
-
-def ingest(options: argparse.Namespace) -> dict[str, Any] | None:
-    """Read the lists."""
-    return _until(options, "ingest")
-
-
-def fetch(options: argparse.Namespace) -> dict[str, Any] | None:
-    """Fetch the media."""
-    return _until(options, "fetch")
-
-
-def score(options: argparse.Namespace) -> dict[str, Any] | None:
-    """Compute the facts."""
-    return _until(options, "score")
-
-
-def judge(options: argparse.Namespace) -> dict[str, Any] | None:
-    """Decide what is kept."""
-    return _until(options, "judge")
-
-
-def shard(options: argparse.Namespace) -> dict[str, Any] | None:
-    """Cut the shards."""
-    return _until(options, "shard")
-
-
-def _until(options: argparse.Namespace, until: StageName) -> dict[str, Any] | None:
+    """Bring a dataset up to date: all of it, or up to the stage that the verb names."""
+    until: StageName = "shard" if options.verb == "curate" else options.verb
     recipe = load(DatasetRecipe, options.recipe, options.set, package="pipeline")
     site = load_site(options.on)
     if options.dry_run:
