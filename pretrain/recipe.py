@@ -76,6 +76,7 @@ class TrainingRecipe(RecipeTable):
         settings = self.model_dump(mode="json")
         for table in ("loader", "checkpoint", "eval"):
             settings.pop(table)
+        settings["data"].pop("url")  # a dataset may move; its manifest tells whether it is the same
         return settings
 
 

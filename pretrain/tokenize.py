@@ -94,7 +94,12 @@ def train_tokenizer(texts: Iterable[Sequence[str]], config: TokenizerConfig, con
     start, end = (START, bpe.token_to_id(START)), (END, bpe.token_to_id(END))
     bpe.post_processor = processors.TemplateProcessing(single=f"{START} $A {END}", special_tokens=[start, end])
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=bpe, bos_token=START, eos_token=END, pad_token=PADDING, model_max_length=context_tokens
+        tokenizer_object=bpe,
+        bos_token=START,
+        eos_token=END,
+        pad_token=PADDING,
+        model_max_length=context_tokens,
+        split_special_tokens=True,  # a caption that says <|endoftext|> must not end the row
     )
     fast.save_pretrained(str(folder))
 

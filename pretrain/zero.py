@@ -212,6 +212,8 @@ class ZeroEngine:
     def save(self, folder: Path) -> None:
         """Write this rank's share of the training state into `folder`, which may be its own or shared."""
         self._engine.save_checkpoint(str(folder), tag=_TAG, save_latest=False)
+        for script in folder.glob("*.py"):  # DeepSpeed's copies of its own conversion scripts
+            script.unlink(missing_ok=True)
 
     def load(self, folder: Path) -> None:
         """Read the training state that all ranks wrote, brought together in `folder`."""

@@ -147,21 +147,22 @@ def write_shards_to():
     return write_dataset
 
 
-@pytest.fixture
-def ranks(tmp_path):
-    """Run a scenario of worker.py in real processes; gives what each rank returned, or the error's text."""
+@pytest.fixture(scope="session")
+def ranks_once(tmp_path_factory):
+    """Run a scenario of worker.py in real processes, one per rank; gives what each rank returned."""
 
-    def run(scenario, world, *, fails=False, **arguments):
-        folder = tmp_path / f"{scenario}-{len(list(tmp_path.iterdir()))}"
-        folder.mkdir()
+    def run(scenario, world, **arguments):
+        folder = tmp_path_factory.mktemp(scenario)
         (folder / "arguments.json").write_text(json.dumps(arguments))
-        processes = [_start(scenario, rank, world, folder, port) for port in [free_port()] for rank in range(world)]
-        outputs = [process.communicate(timeout=240)[0] for process in processes]
-        codes = [process.returncode for process in processes]
-        if fails:
-            assert all(codes), outputs
-            return outputs
-        assert not any(codes), "\n".join(outputs)
+        port = free_port()
+        processes = [_start(scenario, rank, world, folder, port) for rank in range(world)]
+        try:
+            codes = [process.wait(timeout=200) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+        assert not any(codes), "\n".join((folder / f"{rank}.log").read_text() for rank in range(world))
         return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]
 
     return run
@@ -176,13 +177,9 @@ def _start(scenario, rank, world, folder, port):
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": "1",
     }
-    return subprocess.Popen(
-        [sys.executable, str(WORKER), scenario, str(folder)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    command = [sys.executable, str(WORKER), scenario, str(folder)]
+    with (folder / f"{rank}.log").open("wb") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
 def free_port():
