@@ -120,10 +120,11 @@ def test_a_bucket_gives_the_bytes_of_a_folder(recipe, tmp_path, s3_bucket):
     assert verify(Store(bucket)) == []
 
 
-def test_killed_at_any_moment_it_resumes_to_the_same_bytes(recipe, web, tmp_path):
+@pytest.mark.parametrize("site", ["process", pytest.param("local", marks=[pytest.mark.slow, pytest.mark.ray])])
+def test_killed_at_any_moment_it_resumes_to_the_same_bytes(recipe, web, tmp_path, site):
     """The command is killed with SIGKILL, with all its threads, at random moments, and run again until it ends."""
     curate(recipe(dataset=str(tmp_path / "calm")), PROCESS)
-    command = [sys.executable, "-m", "cluster.cli", "curate", "quickstart", "--on", "process"]
+    command = [sys.executable, "-m", "cluster.cli", "curate", "quickstart", "--on", site]
     for setting in settings(tmp_path, web, tmp_path / "killed"):
         command += ["--set", setting]
     rng = random.Random(0)
