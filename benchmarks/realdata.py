@@ -124,7 +124,8 @@ def print_result(curated, worlds, trained, seconds, page):
 
 def commit():
     here = Path(__file__).parent
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=here)
+    command = ["git", "-C", str(here), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None
 
 
