@@ -130,6 +130,8 @@ class Status(StrEnum):
     REFUSED_ADDRESS = "refused_address"
     REFUSED_PORT = "refused_port"
     OPTED_OUT = "opted_out"
+    BLOCKLISTED = "blocklisted"
+    DEFERRED = "deferred"
     # the network
     DNS_ERROR = "dns_error"
     CONNECT_ERROR = "connect_error"
@@ -152,10 +154,12 @@ class Status(StrEnum):
     DECODE_ERROR = "decode_error"
     TOO_MANY_PIXELS = "too_many_pixels"
     TOO_SMALL = "too_small"
+    TOO_LONG = "too_long"
 
 
 RETRYABLE = frozenset(
     {
+        Status.DEFERRED,
         Status.DNS_ERROR,
         Status.CONNECT_ERROR,
         Status.TIMEOUT,

@@ -12,6 +12,7 @@ class Answer:
     """What came of a try.
 
     `body` only where `status` is success; `wait_s` is what a server asked us to wait; `final` forbids another try.
+    `again_s`: nothing was tried; come again after so many seconds.
     """
 
     status: Status
@@ -19,3 +20,4 @@ class Answer:
     body: bytes = b""
     wait_s: float | None = None
     final: bool = False
+    again_s: float | None = None

@@ -9,7 +9,7 @@ import asyncio
 import errno
 import functools
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -48,6 +48,8 @@ class Client:
         self._agent = product_token(config.user_agent)
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
+        self.permit: Callable[[URL], Awaitable[Answer | None]] | None = None
+        """Asked about every URL that another redirects to; an answer stands in its place."""
 
     async def __aenter__(self) -> Client:
         config = self._config
@@ -76,6 +78,12 @@ class Client:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+
+    def with_settings(self, config: FetchConfig) -> Client:
+        """A client of other settings on the connections of this one, inside whose block it may be used."""
+        client = Client(config, self._resolver)
+        client._session = self._session
+        return client
 
     async def try_once(self, url: str, keep_alive: bool = True) -> Answer:
         """Ask for `url` once; `keep_alive` says whether its connection will be wanted again.
@@ -114,6 +122,8 @@ class Client:
             if refusal is not None:
                 status, detail = refusal
                 return Answer(status, detail if hop == 0 else f"{detail}, after {hop} redirects")
+            if hop and self.permit is not None and (held := await self.permit(here)) is not None:
+                return held
             step = await self._get(here, keep_alive and hop == 0)
             if isinstance(step, Answer):
                 return step

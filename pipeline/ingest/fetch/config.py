@@ -22,6 +22,14 @@ class FetchConfig(RecipeTable):
     """`respect`: media whose server opts out (X-Robots-Tag, TDM-Reservation) get the status `opted_out`.
     `ignore`: only with the right to, such as on a server of your own."""
 
+    robots: Literal["respect", "ignore"] = "respect"
+    """`respect`: robots.txt is obeyed (RFC 9309), also where a URL redirects to; its Crawl-delay and Request-rate set
+    the pace. `ignore`: only with the right to."""
+    per_host_rate_hz: float | None = Field(default=None, gt=0)
+    """The most requests per second to one host, from one worker; none sets no limit of our own."""
+    max_turn_wait_s: float = Field(default=600.0, ge=0)
+    """A row whose host's pace would have it wait for longer is not tried, and gets the status `deferred`."""
+
     timeout_s: float = Field(default=15.0, gt=0)
     """Seconds for one try of one URL, from the name lookup to the last byte, all redirects included."""
     connect_timeout_s: float = Field(default=5.0, gt=0)
@@ -69,4 +77,5 @@ class FetchConfig(RecipeTable):
 
     def that_decides_output(self) -> dict[str, Any]:
         """The settings without those that only decide how fast the same rows come."""
-        return self.model_dump(mode="json", exclude={"concurrency", "per_host", "cpus", "memory_mb", "dns_cache_s"})
+        speed = {"concurrency", "per_host", "per_host_rate_hz", "cpus", "memory_mb", "dns_cache_s"}
+        return self.model_dump(mode="json", exclude=speed)

@@ -89,6 +89,9 @@ class Schedule:
         while (job := await self._queue.get()) is not None:
             answer = await self._answer(job)
             self._free_slot(job.host)
+            if answer.again_s is not None:
+                asyncio.get_running_loop().call_later(answer.again_s, self._add, job)
+                continue
             wait_s = self._retry_wait_s(job, answer)
             if wait_s is not None:
                 job.tries += 1
@@ -111,7 +114,7 @@ class Schedule:
         if answer.status in _NO_ANSWER:
             self._failures[host] += 1
             self._last_failure[host] = answer.status
-        else:
+        elif answer.again_s is None:
             self._failures[host] = 0
         return answer
 

@@ -21,6 +21,7 @@ from pipeline.commit import Commit
 from pipeline.ingest.fetch.answer import Answer
 from pipeline.ingest.fetch.client import Client, tls_context
 from pipeline.ingest.fetch.config import FetchConfig
+from pipeline.ingest.fetch.manners import Manners
 from pipeline.ingest.fetch.outcome import Outcome, treat_body
 from pipeline.ingest.fetch.raw import RawWriter
 from pipeline.ingest.fetch.schedule import Job, Schedule
@@ -96,7 +97,7 @@ class Fetch:
                     writer.put(row, treated.for_row(item))
 
             async with Client(self.config) as client:
-                await Schedule(self.config, client.try_once, settle).run(jobs)
+                await Schedule(self.config, Manners(self.config, client).ask, settle).run(jobs)
 
 
 def raw_parts(ingested: Mapping[str, Commit]) -> Iterator[Part]:

@@ -327,8 +327,9 @@ def fetch(tmp_path: Path, web: FaultWeb) -> Callable[..., Fetched]:
         local = tmp_path / "part.parquet"
         pq.write_table(candidates(urls, **columns), local)
         dataset.put_file(local, "candidates/part-00000-00000.parquet")
-        settings = {"timeout_s": 30.0, "retries": 0, "ports": (web.port,), "allow_private": ("127.0.0.1/32",)}
-        stage = Fetch(FetchConfig(**{**settings, **(config or {})}), ImageConfig(**(image or {})))
+        open_web = {"robots": "ignore", "ports": (web.port,), "allow_private": ("127.0.0.1/32",)}
+        settings = {"timeout_s": 30.0, "retries": 0, **open_web, **(config or {})}
+        stage = Fetch(FetchConfig(**settings), ImageConfig(**(image or {})))
         stage.setup()
         part = Part("00007", facts={"candidates": "candidates/part-00000-00000.parquet"})
         return open_raw(dataset, run_part(stage, part, "test", dataset))

@@ -1,0 +1,47 @@
+"""What is asked before a URL is: may it be fetched at all, and is it its turn.
+
+Takes the client of a part. Gives `ask` for the schedule. Each redirect is judged like a first URL, but for its turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from yarl import URL
+
+from pipeline.ingest.fetch.answer import Answer
+from pipeline.ingest.fetch.client import Client
+from pipeline.ingest.fetch.config import FetchConfig
+from pipeline.ingest.fetch.optout import product_token
+from pipeline.ingest.fetch.pace import Pace
+from pipeline.ingest.fetch.robots import Robots
+
+
+class Manners:
+    """Asks for URLs as their hosts want it. To be made inside the running event loop."""
+
+    def __init__(self, config: FetchConfig, client: Client) -> None:
+        self._client = client
+        self._pace = Pace(config.per_host_rate_hz, config.max_turn_wait_s, asyncio.get_running_loop().time)
+        self._robots: Robots | None = None
+        if config.robots == "respect":
+            plain = client.with_settings(Robots.settings_of(config))
+            self._robots = Robots(config, product_token(config.user_agent), plain.try_once)
+        client.permit = self.refusal
+
+    async def ask(self, url: str, keep_alive: bool) -> Answer:
+        """Try `url` once, or give the answer that stands in its place. Raises: as `Client.try_once` does."""
+        try:
+            parsed = URL(url)
+        except (ValueError, TypeError):
+            return await self._client.try_once(url, keep_alive)
+        held = await self.refusal(parsed) or await self._held(url, parsed)
+        return held or await self._client.try_once(url, keep_alive)
+
+    async def refusal(self, url: URL) -> Answer | None:
+        """The answer that stands for a URL that may not be fetched."""
+        return None if self._robots is None else await self._robots.refusal(url)
+
+    async def _held(self, url: str, parsed: URL) -> Answer | None:
+        interval_s = 0.0 if self._robots is None else await self._robots.interval_s(parsed)
+        return self._pace.hold(url, parsed.authority.lower(), interval_s)

@@ -1,0 +1,41 @@
+"""Turns are given in order, one interval apart, by a clock that the test holds."""
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.ingest.fetch.pace import Pace
+from pipeline.record import Status
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.sampled_from([0.5, 2.0, 10.0]))
+def test_every_url_gets_its_turn_and_no_two_come_too_close(hosts, rate_hz):
+    now = 0.0
+    pace = Pace(rate_hz, 1e9, lambda: now)
+    waiting = {(f"{i}", f"host{host}"): 0.0 for i, host in enumerate(hosts)}
+    went = {}
+    while waiting:
+        (url, host), now = min(waiting.items(), key=lambda item: item[1])
+        held = pace.hold(url, host, 0.0)
+        if held is None:
+            went.setdefault(host, []).append(now)
+            del waiting[url, host]
+        else:
+            waiting[url, host] = now + held.again_s
+    for times in went.values():
+        assert all(b - a >= 1 / rate_hz - 0.006 for a, b in itertools.pairwise(times))
+        assert times[-1] <= (len(times) - 1) / rate_hz + 0.006
+
+
+def test_no_rate_is_no_wait():
+    pace = Pace(None, 0.0, lambda: 0.0)
+    assert all(pace.hold(str(i), "host", 0.0) is None for i in range(100))
+
+
+def test_the_slower_of_two_rates_counts_and_too_far_off_is_said():
+    pace = Pace(2.0, 7.0, lambda: 0.0)
+    waits = [pace.hold(str(i), "host", 5.0) for i in range(4)]
+    assert waits[0] is None
+    assert [item.again_s for item in waits[1:]] == [5.0, None, None]
+    assert (waits[3].status, waits[3].final) == (Status.DEFERRED, True)
