@@ -137,10 +137,16 @@ def fetched(run: Store, checkpoint: Checkpoint) -> Iterator[Path]:
 
 
 def prune(run: Store, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints: record first, so that no record speaks of missing files."""
-    for old in committed(run)[keep:]:
-        run.delete(f"{old.folder}/{RECORD}")
-        run.delete(old.folder)
+    """Remove all but the newest `keep` checkpoints, and what killed runs left; records go before their files.
+
+    For rank 0, while no rank writes a checkpoint.
+    """
+    kept = {checkpoint.folder for checkpoint in committed(run)[:keep]}
+    for name in _folders(run):
+        folder = f"{FOLDER}/{name}"
+        if folder not in kept:
+            run.delete(f"{folder}/{RECORD}")
+            run.delete(folder)
 
 
 def committed(run: Store) -> list[Checkpoint]:

@@ -21,6 +21,7 @@ from pipeline.commit import stamp_of
 from pipeline.store import Store
 from pretrain.encoders.text import Vocabulary, to_transformers
 from pretrain.encoders.vision import PIXEL_MEAN, PIXEL_STD
+from pretrain.tokenize import Tokenizer
 
 if TYPE_CHECKING:
     from transformers import CLIPModel
@@ -73,10 +74,9 @@ def renamed(name: str) -> str:
     return name
 
 
-def write_export(
-    run: Store, tokenizer_folder: Path, vocabulary: Vocabulary, state: Mapping[str, Tensor], lineage: Lineage
-) -> Store:
+def write_export(run: Store, tokenizer_folder: Path, state: Mapping[str, Tensor], lineage: Lineage) -> Store:
     """Write the folder `export` of a run, replacing the one before. Returns it."""
+    vocabulary = Tokenizer(tokenizer_folder, lineage.recipe.model.text.context_tokens).vocabulary
     with tempfile.TemporaryDirectory(prefix="pairmill-") as temporary, no_progress_bar():
         folder = Path(temporary)
         clip_model(lineage.recipe, vocabulary, state).save_pretrained(str(folder))

@@ -90,4 +90,6 @@ def _take_back(run: Store, resumed_step: int) -> None:
 
 def _plain(value: Any) -> Any:
     """Six digits are enough for a curve, and keep the file small."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
     return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -151,7 +151,7 @@ def _export(session: Session, engine: ZeroEngine, step: int, recalls: dict[str, 
     state = engine.full_state()
     if session.world.rank == 0:
         lineage = Lineage(session.recipe, session.train.fingerprint, step, recalls)
-        write_export(session.run, session.tokenizer_folder, session.tokenizer.vocabulary, state, lineage)
+        write_export(session.run, session.tokenizer_folder, state, lineage)
     session.world.barrier()
     return session.run.folder("export").url
 

@@ -242,6 +242,7 @@ def _deepspeed(device: torch.device) -> Any:
     """DeepSpeed, imported for `device` and tied to the standing process group, if there is one."""
     if device.type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed refuses a world of one that no launcher started
     # DeepSpeed calls collectives by names that torch 2.13 deprecates; the user can do nothing about it.
     warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
     import deepspeed

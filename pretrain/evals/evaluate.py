@@ -89,8 +89,7 @@ def export_run(url: str) -> str:
     state, step = _newest_state(run)
     manifest = json.loads(run.read_bytes(LINEAGE))["manifest_sha256"]
     with local_tokenizer(run) as folder:
-        vocabulary = Tokenizer(folder, recipe.model.text.context_tokens).vocabulary
-        return write_export(run, folder, vocabulary, state, Lineage(recipe, manifest, step, _recalls(run, step))).url
+        return write_export(run, folder, state, Lineage(recipe, manifest, step, _recalls(run, step))).url
 
 
 @contextmanager

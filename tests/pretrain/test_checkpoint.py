@@ -89,9 +89,11 @@ def test_saving_a_step_again_replaces_it(run):
 def test_the_oldest_go(run):
     for step in (5, 100, 20, 1000000):
         write(run, step)
+    run.put_bytes("checkpoints/step-000050/b.bin", b"from a run that was killed here")
     prune(run, 2)
     assert [checkpoint.step for checkpoint in committed(run)] == [1000000, 100]
     assert not run.exists("checkpoints/step-000005/b.bin")
+    assert not run.exists("checkpoints/step-000050/b.bin")
 
 
 def test_shares_of_other_ranks_cannot_be_read():
