@@ -93,6 +93,7 @@ def check_recipe(recipe: DatasetRecipe) -> None:
     scores = {name: SCORERS[name].writes for name in SCORERS if getattr(recipe.score, name) is not None}
     check_columns(recipe.verdict, {**scores, "duplicates": DUPLICATES_COLUMNS})
     open_source(recipe.source).check()
+    recipe.fetch.block.check()
 
 
 def curate(

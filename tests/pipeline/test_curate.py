@@ -207,6 +207,8 @@ def test_mistakes_are_told_before_anything_starts(recipe, tmp_path):
         recipe("source.kind=cc33m")
     with pytest.raises(RecipeError, match=r"fetch\.timeout: unknown key\. Did you mean 'timeout_s'"):
         recipe("fetch.timeout=3")
+    with pytest.raises(RecipeError, match=r"fetch\.block\.hashes: nowhere\.txt: cannot be read"):
+        curate(recipe("fetch.block.hashes=nowhere.txt"), PROCESS)
     assert not (tmp_path / "dataset").exists()
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from pipeline.ingest.fetch.blocklist import BlockConfig
 from pipeline.recipe import RecipeTable
 
 
@@ -29,6 +30,8 @@ class FetchConfig(RecipeTable):
     """The most requests per second to one host, from one worker; none sets no limit of our own."""
     max_turn_wait_s: float = Field(default=600.0, ge=0)
     """A row whose host's pace would have it wait for longer is not tried, and gets the status `deferred`."""
+    block: BlockConfig = BlockConfig()
+    """Lists of what is never fetched or never kept, such as those of known illegal material."""
 
     timeout_s: float = Field(default=15.0, gt=0)
     """Seconds for one try of one URL, from the name lookup to the last byte, all redirects included."""

@@ -10,18 +10,20 @@ import asyncio
 from yarl import URL
 
 from pipeline.ingest.fetch.answer import Answer
+from pipeline.ingest.fetch.blocklist import BlockList
 from pipeline.ingest.fetch.client import Client
 from pipeline.ingest.fetch.config import FetchConfig
 from pipeline.ingest.fetch.optout import product_token
 from pipeline.ingest.fetch.pace import Pace
 from pipeline.ingest.fetch.robots import Robots
+from pipeline.record import Status
 
 
 class Manners:
     """Asks for URLs as their hosts want it. To be made inside the running event loop."""
 
-    def __init__(self, config: FetchConfig, client: Client) -> None:
-        self._client = client
+    def __init__(self, config: FetchConfig, client: Client, block: BlockList) -> None:
+        self._client, self._block = client, block
         self._pace = Pace(config.per_host_rate_hz, config.max_turn_wait_s, asyncio.get_running_loop().time)
         self._robots: Robots | None = None
         if config.robots == "respect":
@@ -40,6 +42,9 @@ class Manners:
 
     async def refusal(self, url: URL) -> Answer | None:
         """The answer that stands for a URL that may not be fetched."""
+        reason = self._block.of_url(url)
+        if reason is not None:
+            return Answer(Status.BLOCKLISTED, reason, final=True)
         return None if self._robots is None else await self._robots.refusal(url)
 
     async def _held(self, url: str, parsed: URL) -> Answer | None:

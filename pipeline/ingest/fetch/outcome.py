@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from pipeline.ingest.fetch.blocklist import NO_BLOCKS, BlockList
 from pipeline.ingest.media.image import ImageConfig, Media, Refusal, treat_image
 from pipeline.record import Status
 
@@ -43,12 +44,20 @@ class Treated:
         return Outcome(Status.HASH_MISMATCH, f"{kind} differs from the list's")
 
 
-def treat_body(body: bytes, promised: Iterable[str | None], config: ImageConfig) -> Treated:
-    """Hash and treat a body; runs in a thread. A body that no row's promised hash fits is never decoded."""
+def treat_body(
+    body: bytes, promised: Iterable[str | None], config: ImageConfig, block: BlockList = NO_BLOCKS
+) -> Treated:
+    """Hash and treat a body; runs in a thread.
+
+    A body whose hash is blocked, or that no row's promised hash fits, is never decoded.
+    """
     wanted = set(promised)
     digests = {"sha256": f"sha256:{hashlib.sha256(body).hexdigest()}"}
-    if any(item is not None and item.startswith("md5:") for item in wanted):
+    if block.wants_md5 or any(item is not None and item.startswith("md5:") for item in wanted):
         digests["md5"] = f"md5:{hashlib.md5(body, usedforsecurity=False).hexdigest()}"
+    reason = block.of_hashes(digests.values())
+    if reason is not None:
+        return Treated(Outcome(Status.BLOCKLISTED, reason))
     if None not in wanted and wanted.isdisjoint(digests.values()):
         return Treated(Outcome(Status.HASH_MISMATCH, "differs from the list's"), digests)
     try:

@@ -82,6 +82,8 @@ class Robots:
         task = self._files.get(origin)
         if task is None:
             task = self._files[origin] = asyncio.create_task(self._fetch(origin))
+        if task.done():
+            return task.result()
         return await asyncio.shield(task)  # a row that is out of time does not take the file from the others
 
     async def _fetch(self, origin: URL) -> _File:

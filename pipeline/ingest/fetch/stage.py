@@ -7,6 +7,7 @@ order), `raw/00042.parquet` (FETCHED: every row, failures included) and `raw/000
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline.commit import Commit
 from pipeline.ingest.fetch.answer import Answer
+from pipeline.ingest.fetch.blocklist import NO_BLOCKS, BlockList, load_block_list
 from pipeline.ingest.fetch.client import Client, tls_context
 from pipeline.ingest.fetch.config import FetchConfig
 from pipeline.ingest.fetch.manners import Manners
@@ -45,7 +47,11 @@ class Fetch:
 
     def settings(self) -> Any:
         """All settings but those of speed."""
-        return [self.config.that_decides_output(), self.image.model_dump(mode="json")]
+        return [self.config.that_decides_output(), self._block_content, self.image.model_dump(mode="json")]
+
+    @functools.cached_property
+    def _block_content(self) -> str | None:
+        return self.config.block.content()
 
     @staticmethod
     def parts(ingested: Mapping[str, Commit]) -> list[Part]:
@@ -53,7 +59,8 @@ class Fetch:
         return list(raw_parts(ingested))
 
     def setup(self) -> None:
-        """Load the TLS authorities, and keep OpenCV to the thread it is called in."""
+        """Load the TLS authorities and the block lists, and keep OpenCV to the thread it is called in."""
+        load_block_list(self.config.block)
         tls_context(self.config.tls, self.config.ca_file)
         cv2.setNumThreads(1)
 
@@ -62,7 +69,7 @@ class Fetch:
         candidates = read_candidates(part, work)
         writer = RawWriter(part.id, candidates, work.scratch, self.config.memory_mb << 20)
         try:
-            jobs = plan_jobs(candidates, writer)
+            jobs = plan_jobs(candidates, writer, load_block_list(self.config.block))
             asyncio.run(self._fetch(jobs, candidates["hash"].to_pylist(), writer))
             made = writer.finish()
         except ExceptionGroup as group:  # of the workers' task group; the first is what went wrong
@@ -82,6 +89,7 @@ class Fetch:
 
     async def _fetch(self, jobs: list[Job], promised: list[str | None], writer: RawWriter) -> None:
         loop = asyncio.get_running_loop()
+        block = load_block_list(self.config.block)
         # A lookup that was given up still holds its thread until the resolver's own timeout: keep some to spare.
         loop.set_default_executor(ThreadPoolExecutor(min(4 * self.config.concurrency, 256), "dns"))
         with ThreadPoolExecutor(max(1, math.ceil(self.config.cpus)), "decode") as decoders:
@@ -92,12 +100,12 @@ class Fetch:
                     for row in job.rows:
                         writer.put(row, Outcome(answer.status, answer.detail))
                     return
-                treated = await loop.run_in_executor(decoders, treat_body, answer.body, hashes, self.image)
+                treated = await loop.run_in_executor(decoders, treat_body, answer.body, hashes, self.image, block)
                 for row, item in zip(job.rows, hashes, strict=True):
                     writer.put(row, treated.for_row(item))
 
             async with Client(self.config) as client:
-                await Schedule(self.config, Manners(self.config, client).ask, settle).run(jobs)
+                await Schedule(self.config, Manners(self.config, client, block).ask, settle).run(jobs)
 
 
 def raw_parts(ingested: Mapping[str, Commit]) -> Iterator[Part]:
@@ -118,16 +126,16 @@ def read_candidates(part: Part, work: Workspace) -> pa.Table:
         return pq.read_table(stream).cast(CANDIDATE)
 
 
-def plan_jobs(candidates: pa.Table, writer: RawWriter) -> list[Job]:
+def plan_jobs(candidates: pa.Table, writer: RawWriter, block: BlockList = NO_BLOCKS) -> list[Job]:
     """One job per URL; rows that cannot be fetched are settled at once.
 
     A row with a fault, and the second row with the same key, get the status `bad_row`: two samples of one key
-    would be one sample to every reader.
+    would be one sample to every reader. A row that promises a blocked hash is not fetched either.
     """
     jobs: dict[str, Job] = {}
     first: dict[str, int] = {}
-    columns = [candidates[name].to_pylist() for name in ("key", "url", "fault")]
-    for row, (key, url, fault) in enumerate(zip(*columns, strict=True)):
+    columns = [candidates[name].to_pylist() for name in ("key", "url", "fault", "hash")]
+    for row, (key, url, fault, promised) in enumerate(zip(*columns, strict=True)):
         problem = fault if fault is not None or url else "url: none"
         if problem is None and key in first:
             problem = f"same key as row {first[key]} of this part"
@@ -135,5 +143,9 @@ def plan_jobs(candidates: pa.Table, writer: RawWriter) -> list[Job]:
             writer.put(row, Outcome(Status.BAD_ROW, problem))
             continue
         first[key] = row
+        blocked = None if promised is None else block.of_hashes([promised])
+        if blocked is not None:
+            writer.put(row, Outcome(Status.BLOCKLISTED, blocked))
+            continue
         jobs.setdefault(url, Job(url, [])).rows.append(row)
     return list(jobs.values())
