@@ -1,9 +1,10 @@
-"""The `adopt` stage: takes the media of an img2dataset folder into raw parts, without the network.
+"""The `adopt` stage: takes media that another tool has stored in tars into raw parts, without the network.
 
-Takes candidate parts that the `img2dataset` source read, and the tars beside its parquet files. Gives the same raw
-parts as `fetch`: media keep the bytes that img2dataset stored; `sha256` is the one it recorded of the body it
-received (of the stored bytes where it recorded none), `bytes` is null, for it kept no count. Its error messages
-become statuses. It never applied EXIF orientations, so photos that needed one stay as they lie.
+Takes candidate parts of a source that is `adopted` (a folder of img2dataset, or of any webdataset tars), and those
+tars. Gives the same raw parts as `fetch`: media keep the bytes that were stored. Of an img2dataset folder `sha256` is
+the one it recorded of the body it received (of the stored bytes where it recorded none), its error messages become
+statuses, and photos that needed an EXIF orientation stay as they lie, for it applied none. `bytes` is null: nobody
+kept a count.
 """
 
 from __future__ import annotations
@@ -27,14 +28,13 @@ from pipeline.ingest.fetch.stage import raw_parts, read_candidates
 from pipeline.ingest.media.image import Media, Refusal, stored_as_it_is
 from pipeline.ingest.sources import open_source
 from pipeline.ingest.sources.files import find_lists, open_list
-from pipeline.ingest.sources.img2dataset import tar_of
 from pipeline.ingest.sources.source import SourceConfig
+from pipeline.ingest.sources.tar_members import STORED_ENDINGS, split_member
 from pipeline.record import Status
 from pipeline.stage import Made, Part, Resources, Workspace
 
 _MEMORY_BYTES = 256 << 20
 _MAX_MEMBER_BYTES = 256 << 20
-_MEDIA_ENDINGS = frozenset({"jpg", "jpeg", "png", "webp"})
 _HTTP_ERROR = re.compile(r"HTTP Error (\d{3})")
 _MESSAGES: tuple[tuple[str, Status], ...] = (
     ("hash mismatch", Status.HASH_MISMATCH),
@@ -56,7 +56,7 @@ _MESSAGES: tuple[tuple[str, Status], ...] = (
 
 
 class Adopt:
-    """Turns the shards of an img2dataset folder into raw parts."""
+    """Turns shards of another tool into raw parts."""
 
     name: ClassVar[str] = "fetch"
     """It stands in the place of `fetch`: what comes after does not tell them apart."""
@@ -73,9 +73,10 @@ class Adopt:
     def parts(self, ingested: Mapping[str, Commit]) -> list[Part]:
         """One part per candidate part that `ingest` committed, numbered in order.
 
-        `facts`: candidates = name of the candidate part; tar = path of img2dataset's tar; stamp = its version.
+        `facts`: candidates = name of the candidate part; tar = path of the tar; stamp = its version.
         """
-        tars = find_lists([(tar_of(file.path), None) for file in open_source(self.source).files()], (".tar",))
+        source = open_source(self.source)
+        tars = find_lists([(source.tar_of(file.path), None) for file in source.files()], (".tar",))
         by_part = {f"{tar.index:05d}": {"tar": tar.path, "stamp": tar.stamp} for tar in tars}
         return [
             Part(part.id, part.inputs, {**part.facts, **by_part[part.inputs[0][1]]}) for part in raw_parts(ingested)
@@ -96,13 +97,14 @@ class Adopt:
             raise
 
     def _adopt(self, candidates: pa.Table, tar: str, writer: RawWriter) -> None:
+        by_status = open_source(self.source).adopted == "by_status"
         wanted: dict[str, tuple[int, dict[str, Any]]] = {}
         columns = [candidates[name].to_pylist() for name in ("source_id", "fault", "meta")]
         for row, (old_key, fault, meta) in enumerate(zip(*columns, strict=True)):
-            facts = json.loads(meta) if meta else {}
+            facts = json.loads(meta) if meta and by_status else {}
             if old_key in wanted:
                 writer.put(row, Outcome(Status.BAD_ROW, f"same key as row {wanted[old_key][0]} of this part"))
-            elif facts.get("status") == "success":
+            elif facts.get("status") == "success" or (fault is None and not by_status):
                 wanted[old_key] = (row, facts)  # a fault of the row (a lost url, say) does not undo its medium
             elif fault is not None:
                 writer.put(row, Outcome(Status.BAD_ROW, fault))
@@ -137,8 +139,8 @@ def _media(tar: str, wanted: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
     try:
         with open_list(tar) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
-                key, _, ending = member.name.rpartition(".")
-                if not member.isreg() or ending not in _MEDIA_ENDINGS or key not in wanted or key in seen:
+                key, ending = split_member(member.name)
+                if not member.isreg() or ending not in STORED_ENDINGS or key not in wanted or key in seen:
                     continue
                 if member.size > _MAX_MEMBER_BYTES:
                     continue

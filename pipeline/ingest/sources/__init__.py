@@ -16,11 +16,27 @@ from pipeline.ingest.sources.source import Source, SourceConfig
 from pipeline.recipe import check
 
 SOURCES = {
+    "ade20k": "pipeline.ingest.sources.ade20k:Ade20k",
+    "audiocaps": "pipeline.ingest.sources.audiocaps:Audiocaps",
+    "cc12m": "pipeline.ingest.sources.cc12m:Cc12m",
     "cc3m": "pipeline.ingest.sources.cc3m:Cc3m",
+    "clotho": "pipeline.ingest.sources.clotho:Clotho",
     "coco": "pipeline.ingest.sources.coco:Coco",
+    "coyo": "pipeline.ingest.sources.coyo:Coyo",
+    "datacomp": "pipeline.ingest.sources.datacomp:Datacomp",
+    "flickr30k": "pipeline.ingest.sources.flickr30k:Flickr30k",
+    "folder": "pipeline.ingest.sources.folder:Folder",
     "img2dataset": "pipeline.ingest.sources.img2dataset:Img2dataset",
+    "karpathy": "pipeline.ingest.sources.karpathy:Karpathy",
     "laion": "pipeline.ingest.sources.laion:Laion",
+    "localized_narratives": "pipeline.ingest.sources.localized_narratives:LocalizedNarratives",
     "table": "pipeline.ingest.sources.table:Table",
+    "visual_genome": "pipeline.ingest.sources.visual_genome:VisualGenome",
+    "vqa": "pipeline.ingest.sources.vqa:Vqa",
+    "webdataset": "pipeline.ingest.sources.webdataset:Webdataset",
+    "webvid": "pipeline.ingest.sources.webvid:Webvid",
+    "wit": "pipeline.ingest.sources.wit:Wit",
+    "wudaomm": "pipeline.ingest.sources.wudaomm:Wudaomm",
 }
 """Kind -> module:class."""
 

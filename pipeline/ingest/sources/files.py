@@ -56,7 +56,7 @@ def find_lists(entries: Sequence[tuple[str, str | None]], suffixes: Sequence[str
     for path, count in Counter(paths).items():
         if count > 1:
             raise SourceError(f"{path}: named {count} times in the recipe's [source]. Name each list once.")
-    labels = _labels(paths)
+    labels = short_labels(paths)
     return [ListFile(i, path, labels[i], stamp, split) for i, (path, stamp, split) in enumerate(found)]
 
 
@@ -76,6 +76,29 @@ def open_list(path: str) -> Iterator[IO[bytes]]:
             raise SourceError(f"{error}. Correct the recipe's [source], or the rights to the file.") from None
         unpack = _COMPRESSION.get(PurePosixPath(name).suffix)
         yield stream if unpack is None else unpack(stream, "rb")
+
+
+def stamp_of(path: str) -> str:
+    """What changes when the file at `path` does. Raises: SourceError: there is no such file."""
+    try:
+        return _stamp(path)
+    except Exception as error:  # a store's client raises what it likes
+        raise SourceError(f"{path}: cannot be read: {type(error).__name__}: {error}") from None
+
+
+def beside(path: str, name: str) -> str:
+    """The path of a file `name` in the folder of the file at `path`."""
+    folder, slash, _ = path.rpartition("/")
+    return f"{folder}{slash}{name}"
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file at `path`. Raises: SourceError: its store cannot be asked."""
+    store, name = _split(path)
+    try:
+        return bool(store.fs.isfile(store.path(name)))
+    except Exception as error:  # a store's client raises what it likes
+        raise SourceError(f"{path}: cannot look there: {type(error).__name__}: {error}") from None
 
 
 def plain_name(path: str) -> str:
@@ -139,7 +162,7 @@ def _stamp(path: str) -> str:
     return f"{facts.get('size')}-{version}"
 
 
-def _labels(paths: Sequence[str]) -> list[str]:
+def short_labels(paths: Sequence[str]) -> list[str]:
     """For each path, the shortest tail of it that no other path shares, without endings."""
     parts = [path.split("/") for path in paths]
     depth = [1] * len(paths)

@@ -22,6 +22,7 @@ class Img2dataset(Source):
     """An output folder of img2dataset in its `webdataset` format."""
 
     suffixes = (".parquet",)
+    adopted = "by_status"
     licence = "that of the list img2dataset was given"
     citation = "Beaumont 2021, github.com/rom1504/img2dataset"
 
@@ -29,10 +30,10 @@ class Img2dataset(Source):
         """The columns that img2dataset writes must be there, and the tar beside it."""
         need_columns(file.path, parquet_columns(file.path), ["url", "key", "status"])
         try:
-            find_lists([(tar_of(file.path), None)], (".tar",))
+            find_lists([(self.tar_of(file.path), None)], (".tar",))
         except SourceError:
             raise SourceError(
-                f"{file.path}: no {tar_of(file.name)} beside it; wanted a folder that img2dataset wrote with "
+                f"{file.path}: no {self.tar_of(file.name)} beside it; wanted a folder that img2dataset wrote with "
                 "output_format = webdataset. To download its rows again, use source.kind = 'table'."
             ) from None
 
@@ -43,7 +44,6 @@ class Img2dataset(Source):
             texts = (RowText(row.get("caption"), "caption"),)
             yield Row(number, row.get("url"), texts, row.get("key"), row.get("md5"), meta=meta)
 
-
-def tar_of(path: str) -> str:
-    """The tar that belongs to a parquet file of img2dataset."""
-    return path.removesuffix(".parquet") + ".tar"
+    def tar_of(self, path: str) -> str:
+        """The tar beside the parquet file."""
+        return path.removesuffix(".parquet") + ".tar"

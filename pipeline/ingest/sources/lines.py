@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
+
+from pipeline.ingest.sources.rows import Row
 
 MAX_LINE_BYTES = 16 << 20
 """A longer line is read in pieces, of which the first makes a faulty row and the others nothing."""
@@ -78,6 +80,14 @@ def csv_fields(lines: Iterable[Record], delimiter: str, header: Sequence[str] | 
         number += 1
 
 
+def csv_header(lines: Iterable[Record], delimiter: str) -> list[str]:
+    """The column names in the first record; none where the file is empty, or the record cannot be read."""
+    try:
+        return next(csv.reader(_CsvLines(lines), delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
 class _CsvLines:
     """Feeds csv.reader; unlike a generator it can go on after it raised."""
 
@@ -113,6 +123,12 @@ def json_object(number: int, value: Any) -> Record:
     if isinstance(value, dict):
         return Record(number, value)
     return Record(number, fault=f"line: {type(value).__name__}, wanted an object")
+
+
+def as_rows(records: Iterable[Record], make: Callable[[int, Any], Row]) -> Iterator[Row]:
+    """A row of each record: `make(number, value)`, or a row that has the record's fault."""
+    for record in records:
+        yield Row(record.number, fault=record.fault) if record.fault is not None else make(record.number, record.value)
 
 
 def _counted(number: int, fields: list[str], wanted: int) -> Record:

@@ -26,14 +26,24 @@ def parquet_columns(path: str) -> list[str]:
 
 def parquet_rows(path: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     """The rows of a parquet file as {column: value}, without pandas' index columns."""
+    for batch in parquet_batches(path, columns):
+        yield from batch_rows(batch)
+
+
+def parquet_batches(path: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of a parquet file in batches of at most `BATCH_ROWS`, without pandas' index columns."""
     with open_list(path) as stream:
         file = pq.ParquetFile(stream)
         names = file.schema_arrow.names if columns is None else columns
         names = [name for name in names if not name.startswith("__index_level_")]
-        for batch in file.iter_batches(BATCH_ROWS, columns=names):
-            values = [column_values(batch.column(name)) for name in names]
-            for row in zip(*values, strict=True):
-                yield dict(zip(names, row, strict=True))
+        yield from file.iter_batches(BATCH_ROWS, columns=names)
+
+
+def batch_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """The rows of a batch as {column: value}."""
+    names = batch.schema.names
+    for row in zip(*map(column_values, batch.columns), strict=True):
+        yield dict(zip(names, row, strict=True))
 
 
 def column_values(column: pa.Array) -> list[Any]:

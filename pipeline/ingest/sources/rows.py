@@ -3,7 +3,8 @@
 Text is repaired where its meaning survives: bytes that are not UTF-8 and lone surrogates become U+FFFD, NUL
 characters go; `meta` then says `"repaired"` and which. What cannot be fetched gets a `fault` in words (no url, a url
 that is not text, a malformed line, a text over the limit) and becomes the status `bad_row` later. An empty or absent
-text is no fault: the sample then has no texts, and a filter decides.
+text is no fault: the sample then has no texts, and a filter decides. A region that is none (a box that is not four
+finite numbers) is a fault too, for a box may be a face to blur.
 """
 
 from __future__ import annotations
@@ -37,6 +38,26 @@ class RowText:
 
 
 @dataclass(frozen=True, slots=True)
+class RowRegion:
+    """A part of a medium as the list has it: box = (x, y, width, height) in pixels of the original.
+
+    `mask` is a COCO RLE: {"size": [height, width], "counts": list of runs, or COCO's text}.
+    """
+
+    box: Any = None
+    text: Any = None
+    mask: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowCompanion:
+    """Another file of the sample, such as a segmentation mask."""
+
+    role: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row of a list, unchecked.
 
@@ -52,6 +73,8 @@ class Row:
     split: Any = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     fault: str | None = None
+    regions: Sequence[RowRegion] = ()
+    companions: Sequence[RowCompanion] = ()
 
 
 def to_record_batch(
@@ -108,6 +131,7 @@ def _record(row: Row, file: ListFile, source: str, max_text_bytes: int) -> dict[
     source_id = clean(source_id)[0]
     url = _url(row.url, faults)
     texts = _texts(row.texts, max_text_bytes, faults, repaired)
+    regions = [_region(item, faults, repaired) for item in row.regions]
     promised = _promised_hash(row.hash, faults)
     split = row.split if file.split is None else file.split
     meta = {key: value for key, value in row.meta.items() if value is not None}
@@ -118,6 +142,8 @@ def _record(row: Row, file: ListFile, source: str, max_text_bytes: int) -> dict[
         "source_id": source_id,
         "url": url,
         "texts": texts,
+        "regions": [item for item in regions if item is not None] or None,
+        "companions": [{"role": item.role, "url": item.url} for item in row.companions] or None,
         "hash": promised,
         "split": None if split is None else clean(str(split))[0],
         "fault": "; ".join(faults)[:_MAX_FAULT] if faults else None,
@@ -158,6 +184,29 @@ def _texts(
         if text:
             kept.append({"text": text, "kind": item.kind, "lang": identifier(item.lang)})
     return kept
+
+
+def _region(item: RowRegion, faults: list[str], repaired: list[str]) -> dict[str, Any] | None:
+    box = item.box
+    if box is not None and not (
+        isinstance(box, (list, tuple)) and len(box) == 4 and all(map(_is_finite, box)) and min(box[2:]) >= 0
+    ):
+        faults.append(f"region: box {str(box)[:60]}, wanted four numbers: x, y, width, height")
+        return None
+    if not (item.text is None or isinstance(item.text, str)):
+        faults.append(f"region: {type(item.text).__name__}, wanted text")
+        return None
+    if not (item.mask is None or isinstance(item.mask, Mapping)):
+        faults.append(f"region: a mask of {type(item.mask).__name__}, wanted size and counts")
+        return None
+    text, broken = (None, False) if item.text is None else clean(item.text)
+    if broken:
+        repaired.append("region")
+    return {"box": box, "mask": None if item.mask is None else to_json(item.mask), "text": text}
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9
 
 
 def _promised_hash(value: Any, faults: list[str]) -> str | None:

@@ -10,14 +10,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 from pydantic import model_validator
 
 from pipeline.errors import SourceError, nearest
-from pipeline.ingest.sources.files import UNREADABLE, ListFile, find_lists
+from pipeline.ingest.sources.files import UNREADABLE, ListFile, find_lists, stamp_of
 from pipeline.ingest.sources.rows import Row, to_record_batch
 from pipeline.recipe import RecipeTable
 
@@ -75,6 +76,9 @@ class Source(ABC):
     citation: ClassVar[str]
     """Where the list was published."""
     medium: str = "image"
+    adopted: ClassVar[Literal["no", "by_status", "all"]] = "no"
+    """Whether the media already lie in tars (`tar_of`), and so are taken over instead of fetched: not at all; those of
+    rows whose `meta.status` is success, as img2dataset writes it; or those of all rows without a fault."""
 
     def __init__(self, config: SourceConfig) -> None:
         self.config = config
@@ -84,8 +88,21 @@ class Source(ABC):
     def files(self) -> list[ListFile]:
         """The files of the list, sorted by path inside each entry. Raises: SourceError: there are none."""
         if self._files is None:
-            self._files = find_lists([(entry.path, entry.split) for entry in self.config.entries], self.suffixes)
+            found = find_lists([(entry.path, entry.split) for entry in self.config.entries], self.suffixes)
+            self._files = [self._with_further(file) for file in found]
         return self._files
+
+    def further(self, path: str) -> list[str]:
+        """Paths of the files that are read together with the list file at `path`: its rows change when they do."""
+        return []
+
+    def tar_of(self, path: str) -> str:
+        """The tar that holds the media of the list file at `path`, where `adopted` says that there is one."""
+        raise NotImplementedError(f"{type(self).__name__} adopts nothing")
+
+    def _with_further(self, file: ListFile) -> ListFile:
+        further = self.further(file.path)
+        return replace(file, stamp="+".join([file.stamp, *map(stamp_of, further)])) if further else file
 
     def check(self) -> None:
         """Look at the schema or the first row of every file. Raises: SourceError: one cannot be read as this kind."""

@@ -46,12 +46,13 @@ def test_rows(tmp_path, read):
 
 @pytest.mark.parametrize(("images", "url"), [("/data/coco/", "file:///data/coco/5.jpg"), ("https://m", "https://m/5.jpg")])
 def test_images_elsewhere(tmp_path, read, images, url):
-    assert read(kind="coco", path=write(tmp_path, DATA), images=images)[1]["url"] == url
+    assert read(kind="coco", path=write(tmp_path, DATA), media=images)[1]["url"] == url
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [("", "not a COCO"), ("[]", "not a COCO"), ('{"a": 1}', "not a COCO"), ('{"images": [', "not JSON"),
+    [("", "not a JSON object that has a list 'images'; found the end"), ("[]", r"not a JSON object .* found '\[\]'"),
+     ('{"a": 1}', "has no list 'images'; found: a"), ('{"images": [', "not JSON"),
      ('{"images": []}', "has no list 'annotations'; found: images"), ('{"info": 1, "images": {}}', "no list 'images'")],
 )
 def test_other_json_is_refused(tmp_path, read, data, words):
@@ -61,6 +62,6 @@ def test_other_json_is_refused(tmp_path, read, data, words):
 
 def test_the_real_captions(real_data, read):
     folder = real_data / "image_text" / "coco"
-    rows = read(kind="coco", path=str(folder / "annotations" / "captions_val2017.json"), images=str(folder / "val2017"))
+    rows = read(kind="coco", path=str(folder / "annotations" / "captions_val2017.json"), media=str(folder / "val2017"))
     assert len(rows) == 49
     assert all(len(row["texts"]) >= 5 for row in rows)

@@ -26,9 +26,9 @@ class Recipe(RecipeTable):
 
 
 def test_a_recipe_holds_the_settings_of_its_kind():
-    recipe = check(Recipe, {"source": {"kind": "coco", "path": "x.json", "images": "/data"}}, where="r.toml")
-    assert recipe.source.images == "/data"
-    assert recipe.model_dump()["source"]["images"] == "/data"
+    recipe = check(Recipe, {"source": {"kind": "coco", "path": "x.json", "media": "/data"}}, where="r.toml")
+    assert recipe.source.media == "/data"
+    assert recipe.model_dump()["source"]["media"] == "/data"
     assert Recipe.model_validate(recipe.model_dump()) == recipe
 
 
