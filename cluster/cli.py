@@ -31,6 +31,7 @@ class Verb:
 
 
 _CURATE = "cluster.verbs.curate:curate"
+_RETRY = "cluster.verbs.curate:retry"
 VERBS = {
     "quickstart": Verb("cluster.quickstart.run:quickstart", "the whole mill on a small drawn world", (FORMS,)),
     "curate": Verb(_CURATE, "list of links -> shards: all stages of a dataset recipe", (RECIPE, SITE)),
@@ -39,6 +40,7 @@ VERBS = {
     "score": Verb(_CURATE, "curate up to: compute facts", (RECIPE, SITE)),
     "judge": Verb(_CURATE, "curate up to: decide what is kept", (RECIPE, SITE)),
     "shard": Verb(_CURATE, "curate up to: cut shards (the same as curate)", (RECIPE, SITE)),
+    "retry": Verb(_RETRY, "fetch again the rows whose failure may pass, and patch the parts", (FORMS,)),
     "pretrain": Verb("cluster.verbs.train:pretrain", "shards -> checkpoint: a training recipe", (RECIPE, SITE, FORMS)),
     "eval": Verb("cluster.verbs.train:evaluate", "evaluate a run or an exported folder on a dataset", (FORMS,)),
     "export": Verb("cluster.verbs.train:export", "write a run's model as a transformers folder", (FORMS,)),
@@ -103,6 +105,9 @@ def _own_arguments(name: str, sub: argparse.ArgumentParser) -> None:
             add("--out", default="pairmill-quickstart", help="folder for everything that is made (pairmill-quickstart)")
             add("--scenes", type=int, default=1500, help="pictures in the world (1500)")
             add("--steps", type=int, help="training steps, where not the recipe's")
+            add("--on", metavar="SITE", default="local", help="where to run (local)")
+        case "retry":
+            add("dataset", metavar="DATASET", help="dataset folder; its own recipe is taken")
             add("--on", metavar="SITE", default="local", help="where to run (local)")
         case "pretrain":
             add("--run", help="run folder; one that holds a checkpoint is gone on with (runs/NAME)")

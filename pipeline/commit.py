@@ -101,6 +101,27 @@ def publish(dataset: Store, stage: str, part: str, made_by: str, made: Made) -> 
     return commit
 
 
+def replace_part(dataset: Store, new: Commit, lying_at: Mapping[str, str]) -> None:
+    """Put `new` in the place of the part that stands; its files lie in the dataset already, under other names.
+
+    A kill leaves the old part, or moved files without a record: call it again with the same arguments.
+
+    Args:
+        lying_at: name in the record -> name where the file lies until it is moved.
+    """
+    standing = read_commit(dataset, new.stage, new.part)
+    dataset.delete(_record(new.stage, new.part))
+    for stamp in () if standing is None else standing.files:
+        if stamp.name not in lying_at:
+            dataset.delete(stamp.name)
+    for name, there in lying_at.items():
+        if dataset.exists(there):  # else an earlier call has moved it
+            with dataset.fetched(there) as local:
+                dataset.put_file(local, name)
+            dataset.delete(there)
+    dataset.put_bytes(_record(new.stage, new.part), new.to_json())
+
+
 def stamp_of(name: str, local: Path) -> FileStamp:
     """Size and sha256 of a finished local file, under the name it will have."""
     with local.open("rb") as stream:

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field
 
-from pipeline.commit import Commit
+from pipeline.commit import Commit, read_commits
 from pipeline.engine import Engine, EngineConfig, Progress, ray_session
 from pipeline.errors import AskedWrongly
 from pipeline.filter.duplicates import COLUMNS as DUPLICATES_COLUMNS
@@ -29,11 +29,12 @@ from pipeline.filter.verdict import JudgeStage, VerdictConfig, check_columns
 from pipeline.funnel import Funnel, read_funnel
 from pipeline.ingest.adopt import Adopt
 from pipeline.ingest.fetch.config import FetchConfig
+from pipeline.ingest.fetch.retry import Retry, count_retryable, finish_retries
 from pipeline.ingest.fetch.stage import Fetch
 from pipeline.ingest.media.image import ImageConfig
 from pipeline.ingest.read import Ingest, IngestConfig
 from pipeline.ingest.sources import AnySource, open_source
-from pipeline.recipe import RecipeTable
+from pipeline.recipe import RecipeTable, check
 from pipeline.shard.plan import ShardConfig
 from pipeline.shard.write import write_shards
 from pipeline.stage import Part
@@ -88,6 +89,15 @@ class Curated:
     funnel: Funnel
 
 
+@dataclass(frozen=True)
+class Retried:
+    """What a retry gave: the rows that were tried again by their old status, and the funnel after it."""
+
+    dataset: str
+    tried: dict[str, int]
+    funnel: Funnel
+
+
 def check_recipe(recipe: DatasetRecipe) -> None:
     """Refuse what cannot work, before anything starts: unknown columns, missing lists, wrong list columns."""
     scores = {name: SCORERS[name].writes for name in SCORERS if getattr(recipe.score, name) is not None}
@@ -113,6 +123,7 @@ def curate(
     _claim(dataset, recipe)
     engine = Engine(dataset, engine_config, progress)
     engine.clean()
+    finish_retries(dataset)
     with ray_session(engine_config):
         listed = _ingest(engine, recipe)
         if until == "ingest":
@@ -129,6 +140,60 @@ def curate(
     return Curated(recipe.dataset, until, read_funnel(dataset, until))
 
 
+def retry(dataset_url: str, engine_config: EngineConfig, *, progress: Progress | None = None) -> Retried:
+    """Fetch again the rows that another try may change, and patch their parts.
+
+    Takes the recipe that the folder holds. Every other row keeps its medium; later stages are left as they are, and
+    `curate` redoes those that the patched parts make stale.
+
+    Raises: AskedWrongly: the folder holds nothing that was fetched by its recipe.
+        RunFailed: a part failed; what was patched stays, and running again goes on from there.
+    """
+    dataset = Store(dataset_url)
+    recipe = _recipe_of(dataset)
+    recipe.fetch.block.check()
+    engine = Engine(dataset, engine_config, progress)
+    engine.clean()
+    finish_retries(dataset)
+    before = read_commits(dataset, "fetch")
+    _check_fetched(engine, recipe, before)
+    stage = Retry(Fetch(recipe.fetch, recipe.image))
+    try:
+        with ray_session(engine_config):
+            engine.run(stage, stage.parts(before))
+    finally:
+        finish_retries(dataset)
+    return Retried(dataset_url, count_retryable(before), read_funnel(dataset, until="fetch"))
+
+
+def _recipe_of(dataset: Store) -> DatasetRecipe:
+    """The recipe of the last run on this folder."""
+    if not dataset.exists("dataset.json"):
+        raise AskedWrongly(f"{dataset.url}: holds no dataset (no dataset.json). Name a dataset folder.")
+    where = f"{dataset.url}/dataset.json"
+    try:
+        card = json.loads(dataset.read_bytes("dataset.json"))
+        settings = {**card["recipe"], "dataset": dataset.url}
+    except (ValueError, TypeError, KeyError):
+        raise AskedWrongly(f"{where}: not the card of a dataset. Run `pairmill curate` again.") from None
+    return check(DatasetRecipe, settings, where=where)
+
+
+def _check_fetched(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) -> None:
+    """Refuse parts that are not what the recipe would fetch: patched, they would be half of each."""
+    where = engine.dataset.url
+    if not fetched:
+        raise AskedWrongly(f"{where}: nothing has been fetched yet. Run `pairmill curate` with its recipe first.")
+    stage = _fetch_stage(recipe)
+    if isinstance(stage, Fetch):
+        _, pending = engine.plan(stage, _fetch_parts(stage, read_commits(engine.dataset, "ingest")))
+        if pending:
+            raise AskedWrongly(
+                f"{where}: {len(pending)} parts, the first {pending[0][0].id}, are missing or were fetched by other "
+                "settings than those of dataset.json. Run `pairmill fetch` with its recipe first."
+            )
+
+
 def _ingest(engine: Engine, recipe: DatasetRecipe) -> dict[str, Commit]:
     stage = Ingest(recipe.source, recipe.ingest)
     listed = engine.run(stage, stage.parts())
@@ -139,13 +204,16 @@ def _ingest(engine: Engine, recipe: DatasetRecipe) -> dict[str, Commit]:
 def _fetch(engine: Engine, recipe: DatasetRecipe, listed: dict[str, Commit]) -> dict[str, Commit]:
     """Fetch every candidates file; a part depends on its own file alone, so a list may grow at its end."""
     stage = _fetch_stage(recipe)
-    sha256 = {stamp.name: stamp.sha256 for commit in listed.values() for stamp in commit.files}
-    parts = [
-        Part(part.id, (), {**part.facts, "sha256": sha256[part.facts["candidates"]]}) for part in stage.parts(listed)
-    ]
-    fetched = engine.run(stage, parts)
+    fetched = engine.run(stage, _fetch_parts(stage, listed))
     engine.prune("fetch", fetched)
     return fetched
+
+
+def _fetch_parts(stage: Fetch | Adopt, listed: dict[str, Commit]) -> list[Part]:
+    sha256 = {stamp.name: stamp.sha256 for commit in listed.values() for stamp in commit.files}
+    return [
+        Part(part.id, (), {**part.facts, "sha256": sha256[part.facts["candidates"]]}) for part in stage.parts(listed)
+    ]
 
 
 def _fetch_stage(recipe: DatasetRecipe) -> Fetch | Adopt:

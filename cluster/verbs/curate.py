@@ -1,4 +1,4 @@
-"""curate, and its stages one by one: from a dataset recipe to a dataset folder."""
+"""curate, its stages one by one, and retry: from a dataset recipe to a dataset folder."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cluster.progress import StageProgress
 from cluster.site import load_site
 from pipeline.curate import STAGES, DatasetRecipe, StageName, check_recipe
 from pipeline.curate import curate as run_curation
+from pipeline.curate import retry as run_retry
 from pipeline.recipe import load
 
 
@@ -43,3 +44,20 @@ def curate(options: argparse.Namespace) -> dict[str, Any] | None:
         words.write(f"next: pairmill report {recipe.dataset}\n")
         words.write(f"      pairmill pretrain tiny-clip --set data.url={recipe.dataset}\n")
     return {"dataset": recipe.dataset, "until": until, **curated.funnel.to_dict()}
+
+
+def retry(options: argparse.Namespace) -> dict[str, Any]:
+    """Fetch again the rows of a dataset whose failure may pass."""
+    site = load_site(options.on)
+    progress = StageProgress()
+    try:
+        retried = run_retry(options.dataset, site.engine, progress=progress)
+    finally:
+        progress.close()
+    words = sys.stderr
+    words.write("\n".join(retried.funnel.lines()) + "\n")
+    rows = ", ".join(f"{status} {count:,}" for status, count in sorted(retried.tried.items()))
+    words.write(f"tried again: {rows or 'nothing, no row failed in a way that may pass'}\n")
+    if retried.tried:
+        words.write("next: pairmill curate RECIPE (the recipe of this dataset), which takes in what came\n")
+    return {"dataset": retried.dataset, "tried": retried.tried, **retried.funnel.to_dict()}

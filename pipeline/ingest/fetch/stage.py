@@ -70,11 +70,8 @@ class Fetch:
         writer = RawWriter(part.id, candidates, work.scratch, self.config.memory_mb << 20)
         try:
             jobs = plan_jobs(candidates, writer, load_block_list(self.config.block))
-            asyncio.run(self._fetch(jobs, candidates["hash"].to_pylist(), writer))
+            self.download(jobs, candidates["hash"].to_pylist(), writer)
             made = writer.finish()
-        except ExceptionGroup as group:  # of the workers' task group; the first is what went wrong
-            writer.abandon()
-            raise group.exceptions[0] from group
         except BaseException:
             writer.abandon()
             raise
@@ -86,6 +83,16 @@ class Fetch:
             " ".join(f"{status}={rows}" for status, rows in made.counts.items() if status != Status.SUCCESS),
         )
         return made
+
+    def download(self, jobs: list[Job], promised: list[str | None], writer: RawWriter) -> None:
+        """Put the outcome of every row of `jobs`. `promised` holds the hash of each row of the part.
+
+        Raises: StageError, OSError: this machine is in trouble; the web never is.
+        """
+        try:
+            asyncio.run(self._fetch(jobs, promised, writer))
+        except ExceptionGroup as group:  # of the workers' task group; the first is what went wrong
+            raise group.exceptions[0] from group
 
     async def _fetch(self, jobs: list[Job], promised: list[str | None], writer: RawWriter) -> None:
         loop = asyncio.get_running_loop()

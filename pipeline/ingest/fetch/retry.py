@@ -1,0 +1,149 @@
+"""The `retry` stage: fetches again the rows of a raw part whose failure may pass, and makes the part anew from both.
+
+Takes a committed raw part. Gives the same files with the same rows in the same order, under `retried/` until
+`finish_retries` puts them in the place of the old ones: a kill leaves the old part whole, or a patched one whose
+last steps are taken by whatever runs next. Media of the other rows are copied out of the old tar. The new part keeps
+the old one's `made_by`, since a fresh fetch by the same settings is what it is; its content makes later stages stale.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import IO, Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.commit import Commit, drop_part, read_commit, read_commits, replace_part
+from pipeline.errors import DatasetError
+from pipeline.ingest.fetch.outcome import Outcome
+from pipeline.ingest.fetch.raw import RawWriter
+from pipeline.ingest.fetch.schedule import Job
+from pipeline.ingest.fetch.stage import Fetch
+from pipeline.ingest.media.image import Media
+from pipeline.record import CANDIDATE, FETCHED, RETRYABLE, Status
+from pipeline.stage import Made, Part, Workspace
+from pipeline.store import Store
+
+log = logging.getLogger(__name__)
+
+_WAITING = "retried/"
+_RAW = "raw/"
+
+
+class Retry:
+    """Patches raw parts by `fetch`."""
+
+    name: ClassVar[str] = "retry"
+    version: ClassVar[int] = 1
+
+    def __init__(self, fetch: Fetch) -> None:
+        self.fetch = fetch
+        self.resources = fetch.resources
+
+    def settings(self) -> Any:
+        """Those of the fetch."""
+        return self.fetch.settings()
+
+    @staticmethod
+    def parts(fetched: Mapping[str, Commit]) -> list[Part]:
+        """One part per raw part that holds rows to try again."""
+        return [Part(id, (("fetch", id),)) for id, commit in fetched.items() if count_retryable({id: commit})]
+
+    def setup(self) -> None:
+        """As for the fetch."""
+        self.fetch.setup()
+
+    def make(self, part: Part, work: Workspace) -> Made:
+        """Patch one raw part."""
+        old = read_commit(work.dataset, "fetch", part.id)
+        if old is None:
+            raise DatasetError(f"{work.dataset.url}: fetch part {part.id} is gone. Run `pairmill fetch` again.")
+        with work.dataset.open(old.file(".parquet")) as stream:
+            table = pq.read_table(stream).cast(FETCHED)
+        config = self.fetch.config
+        writer = RawWriter(part.id, table.select(CANDIDATE.names).cast(CANDIDATE), work.scratch, config.memory_mb << 20)
+        try:
+            jobs = jobs_to_retry(table)
+            self.fetch.download(jobs, table["hash"].to_pylist(), writer)
+            with work.dataset.open(old.file(".tar")) as tar:
+                _keep_others(table, tar, writer)
+            made = writer.finish()
+        except BaseException:
+            writer.abandon()
+            raise
+        log.info(
+            "retried part=%s rows=%d ok_before=%d ok=%d",
+            part.id, sum(len(job.rows) for job in jobs), old.rows_out, made.rows_out,
+        )  # fmt: skip
+        files = {_WAITING + name.removeprefix(_RAW): path for name, path in made.files.items()}
+        facts = {"replaces": {"made_by": old.made_by, "content": old.content(), "facts": dict(old.facts)}}
+        return replace(made, files=files, facts=facts)
+
+
+def finish_retries(dataset: Store) -> None:
+    """Put every patched part in its place; call before anything reads or makes raw parts."""
+    for patched in read_commits(dataset, Retry.name).values():
+        new, lying_at = _as_raw_part(patched)
+        standing = read_commit(dataset, "fetch", patched.part)
+        if standing is None or standing.content() == patched.facts["replaces"]["content"]:
+            replace_part(dataset, new, lying_at)
+        drop_part(dataset, patched)  # where another part stands, it was fetched anew after the patch was made
+
+
+def count_retryable(fetched: Mapping[str, Commit]) -> dict[str, int]:
+    """Status -> rows that another try may change."""
+    counts: Counter[str] = Counter()
+    for commit in fetched.values():
+        counts.update({status: rows for status, rows in commit.counts.items() if rows and status in RETRYABLE})
+    return dict(counts)
+
+
+def jobs_to_retry(table: pa.Table) -> list[Job]:
+    """One job per URL of the rows that another try may change."""
+    jobs: dict[str, Job] = {}
+    for row, (url, status) in enumerate(zip(table["url"].to_pylist(), table["status"].to_pylist(), strict=True)):
+        if status in RETRYABLE and url:
+            jobs.setdefault(url, Job(url, [])).rows.append(row)
+    return list(jobs.values())
+
+
+def _keep_others(table: pa.Table, tar: IO[bytes], writer: RawWriter) -> None:
+    """Give the writer the rows that were not tried again, in order, with their media from the old tar."""
+    columns = [item.name for item in FETCHED if item.name not in CANDIDATE.names]
+    for batch_start, batch in _batches(table.select([*columns, "url"])):
+        for i, row in enumerate(batch):
+            if row["status"] not in RETRYABLE or not row["url"]:
+                writer.put(batch_start + i, _kept(row, tar))
+
+
+def _batches(table: pa.Table) -> Any:
+    start = 0
+    for batch in table.to_batches(max_chunksize=1024):
+        yield start, batch.to_pylist()
+        start += batch.num_rows
+
+
+def _kept(row: Mapping[str, Any], tar: IO[bytes]) -> Outcome:
+    if row["status"] != Status.SUCCESS:
+        return Outcome(Status(row["status"]), row["detail"])
+    tar.seek(row["tar_offset"])
+    data = tar.read(row["tar_bytes"])
+    if len(data) != row["tar_bytes"]:
+        raise DatasetError(f"raw tar: ends inside {row['member']}. Run `pairmill verify`, and fetch the part again.")
+    media = Media(
+        data, row["mime"], row["member"].rpartition(".")[2], row["width"], row["height"],
+        row["original_width"], row["original_height"], row["orientation"],
+    )  # fmt: skip
+    return Outcome(Status.SUCCESS, row["detail"], media, row["sha256"], row["bytes"], row["fetched_at"])
+
+
+def _as_raw_part(patched: Commit) -> tuple[Commit, dict[str, str]]:
+    """The record that the patched part will have, and where each of its files lies until then."""
+    lying_at = {_RAW + stamp.name.removeprefix(_WAITING): stamp.name for stamp in patched.files}
+    files = tuple(replace(stamp, name=_RAW + stamp.name.removeprefix(_WAITING)) for stamp in patched.files)
+    old = patched.facts["replaces"]
+    return replace(patched, stage="fetch", made_by=old["made_by"], files=files, facts=old["facts"]), lying_at
