@@ -38,7 +38,7 @@ class Fetch:
     """Fetches candidate parts into raw parts."""
 
     name: ClassVar[str] = "fetch"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(self, config: FetchConfig, image: ImageConfig) -> None:
         self.config = config

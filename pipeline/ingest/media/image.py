@@ -1,8 +1,8 @@
 """The treatment of an image body: refused with a status, kept as received, or resized and encoded as JPEG.
 
 Takes bytes from anywhere. Gives `Media` (bytes to store and what is known of them) or `Refusal`. The size is judged
-from the header before a pixel is decoded; a JPEG much larger than its target is decoded at a reduced scale, never
-below twice the target. A JPEG that needs no change keeps its bytes. The same body gives the same bytes.
+from the header before a pixel is decoded; a JPEG much larger than its target is decoded at a reduced scale
+(`jpeg.least_scale`). A JPEG that needs no change keeps its bytes. The same body gives the same bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import Field
 
 from pipeline.ingest.media import jpeg, raster
-from pipeline.ingest.media.geometry import Geometry, ResizeMode, Upscale, plan_geometry, shape
+from pipeline.ingest.media.geometry import Geometry, ResizeMode, Upscale, plan_geometry, shape, whole
 from pipeline.ingest.media.jpeg import Damaged, NotForTurbo
 from pipeline.ingest.media.sniff import sniff
 from pipeline.recipe import RecipeTable
@@ -103,20 +103,21 @@ def stored_as_it_is(body: bytes) -> Media | Refusal:
 
 
 def _treat_jpeg(body: bytes, config: ImageConfig) -> Media | Refusal:
-    if body.count(b"\xff\xda") > _MAX_SCANS:
-        return Refusal(Status.DECODE_ERROR, f"more than {_MAX_SCANS} scans")
     header = jpeg.read_header(body)
+    if not header.one_scan and body.count(b"\xff\xda") > _MAX_SCANS:
+        return Refusal(Status.DECODE_ERROR, f"more than {_MAX_SCANS} scans")
     width, height = _upright(header.width, header.height, header.orientation)
     refusal = _judge_size(width, height, config)
     if refusal is not None:
         return refusal
     geometry = _plan(width, height, config)
     if header.orientation == 1 and not geometry.changes(width, height):
-        jpeg.decode(body, header, 1, 1)  # at 1/8 scale: only to know that it is whole
+        jpeg.decode(body, header, 1)  # at 1/8 scale: only to know that it is whole
         return Media(body, "image/jpeg", "jpg", width, height, width, height, 1)
-    least = _upright(geometry.width * 2, geometry.height * 2, header.orientation)
-    pixels = jpeg.decode(body, header, min(least[0], header.width), min(least[1], header.height))
-    pixels = shape(pixels, geometry, header.orientation, config.upscale)
+    target = _upright(geometry.width, geometry.height, header.orientation)
+    shrinks = target[0] < header.width and target[1] < header.height
+    decoded = jpeg.decode(body, header, jpeg.least_scale(header, *target), fast_color=shrinks)
+    pixels = shape(decoded, geometry, header.orientation, config.upscale)
     data = jpeg.encode(pixels, config.quality)
     return _encoded(data, geometry, width, height, header.orientation)
 
@@ -132,7 +133,7 @@ def _treat_raster(body: bytes, mime: str, config: ImageConfig) -> Media | Refusa
     geometry = _plan(width, height, config)
     if _keeps_bytes(image, loaded, geometry, width, height):
         return Media(body, mime, "jpg", width, height, width, height, 1)
-    data = jpeg.encode(shape(loaded.pixels, geometry, loaded.turn, config.upscale), config.quality)
+    data = jpeg.encode(shape(whole(loaded.pixels), geometry, loaded.turn, config.upscale), config.quality)
     return _encoded(data, geometry, width, height, loaded.orientation)
 
 

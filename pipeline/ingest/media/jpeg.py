@@ -12,9 +12,13 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from pipeline.ingest.media.geometry import Pixels
+from pipeline.ingest.media.geometry import Decoded, Pixels
 
 _ORIENTATION = 0x0112
+_LEAST_RATIO = 1.5
+_LEAST_RATIO_DENSE = 3.0
+_DENSE_BITS_PER_PIXEL = 2.5
+"""Measured on COCO photos as they are (dense) and scaled up with grain; see docs/benchmarks.md."""
 
 
 class Damaged(ValueError):
@@ -27,12 +31,17 @@ class NotForTurbo(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """Size as stored, before orientation; `color` as simplejpeg names it."""
+    """Size as stored, before orientation; `color` as simplejpeg names it; `num_bytes` of the whole file.
+
+    `one_scan`: a first scan of all components, not progressive, after which libjpeg takes no further one.
+    """
 
     width: int
     height: int
     color: str
     orientation: int
+    one_scan: bool
+    num_bytes: int
 
 
 def read_header(body: bytes) -> JpegHeader:
@@ -43,21 +52,40 @@ def read_header(body: bytes) -> JpegHeader:
         raise NotForTurbo(str(error)) from None
     if color not in ("YCbCr", "Gray", "RGB"):
         raise NotForTurbo(color)
-    return JpegHeader(width, height, color, exif_orientation(body))
+    orientation, one_scan = _walk(body)
+    return JpegHeader(width, height, color, orientation, one_scan, len(body))
 
 
-def decode(body: bytes, header: JpegHeader, min_width: int, min_height: int) -> Pixels:
-    """The image at the smallest scale (n/8) that still has `min_width` x `min_height` pixels, as stored.
+def least_scale(header: JpegHeader, width: int, height: int) -> int:
+    """Eighths of its size to decode an image at, of which `width` x `height` pixels as stored will be kept.
+
+    Only halves are taken: libjpeg-turbo has fast code for them, and 3/8 takes longer than 4/8. A photo loses nothing
+    at 1.5 times its target and more. An image that is dense, with detail down to each pixel, does, and keeps 3 times.
+    """
+    bits_per_pixel = 8 * header.num_bytes / (header.width * header.height)
+    least = _LEAST_RATIO if bits_per_pixel < _DENSE_BITS_PER_PIXEL else _LEAST_RATIO_DENSE
+    ratio = min(header.width / width, header.height / height)
+    return next((eighths for eighths in (1, 2, 4) if ratio * eighths / 8 >= least), 8)
+
+
+def decode(body: bytes, header: JpegHeader, eighths: int = 8, fast_color: bool = False) -> Decoded:
+    """The image at `eighths` of its size, as stored.
+
+    `fast_color` repeats colours instead of blending them, which is as good, or better, where the image will shrink.
 
     Raises: Damaged: data is missing. NotForTurbo: Pillow must judge.
     """
     color = "GRAY" if header.color == "Gray" else "RGB"
+    options = {"fastupsample": fast_color}
+    if eighths < 8:
+        options |= {"min_width": -(-header.width * eighths // 8), "min_height": -(-header.height * eighths // 8)}
     try:
-        return simplejpeg.decode_jpeg(body, color, min_height=min_height, min_width=min_width, strict=True)
+        pixels = simplejpeg.decode_jpeg(body, color, strict=True, **options)
     except (ValueError, KeyError) as error:
         if "premature end" in str(error).lower():
             raise Damaged(str(error)) from None
         raise NotForTurbo(str(error)) from None
+    return Decoded(pixels, header.width * eighths / 8, header.height * eighths / 8)
 
 
 def encode(pixels: Pixels, quality: int) -> bytes:
@@ -68,20 +96,27 @@ def encode(pixels: Pixels, quality: int) -> bytes:
     return simplejpeg.encode_jpeg(pixels, quality, "RGB", "420")
 
 
-def exif_orientation(body: bytes) -> int:
-    """The orientation 1..8 in a JPEG's EXIF segment; 1 where there is none, or none that makes sense."""
-    at = 2
+def _walk(body: bytes) -> tuple[int, bool]:
+    """The orientation 1..8 in the EXIF segment, 1 where there is none that makes sense; and `JpegHeader.one_scan`.
+
+    Wherever this walk could part from libjpeg's own, it ends without a claim.
+    """
+    at, orientation, components = 2, 1, 0
     while at + 4 <= len(body) and body[at] == 0xFF:
         marker, size = body[at + 1], int.from_bytes(body[at + 2 : at + 4], "big")
         if marker == 0xFF:  # fill byte
             at += 1
             continue
-        if marker == 0xDA or size < 2:  # start of scan: what follows is image data
-            return 1
+        if marker == 0xDA:  # start of scan: what follows is image data
+            return orientation, components > 0 and body[at + 4 : at + 5] == bytes([components])
+        if size < 2 or marker < 0xC0 or 0xD0 <= marker <= 0xD9:  # no segment has these
+            break
+        if marker in (0xC0, 0xC1):
+            components = body[at + 9] if at + 9 < len(body) else 0
         if marker == 0xE1 and body[at + 4 : at + 10] == b"Exif\0\0":
-            return _orientation_of(body[at + 4 : at + 2 + size])
+            orientation = _orientation_of(body[at + 4 : at + 2 + size])
         at += 2 + size
-    return 1
+    return orientation, False
 
 
 def _orientation_of(segment: bytes) -> int:
