@@ -1,0 +1,163 @@
+"""The two sides of benchmarks/ingest.py, each in a process of its own: img2dataset, and pairmill's ingest and fetch.
+
+    python benchmarks/ingest_sides.py pairmill|img2dataset
+
+Takes one JSON task a line on standard input, gives one JSON answer a line on standard output. CPU is that of this
+process and of those it waited for, all threads, user and system. Of img2dataset the same classes run as in its own
+worker, with its defaults but for the size and the number of threads; left out, in its favour, are its start-up, the
+cutting of the list, the pool of processes and the logger. Of pairmill everything that follows the imports is counted.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+SIZE_PX = 256
+QUALITY = 95
+
+
+def main():
+    sides = {"pairmill": pairmill_tasks, "img2dataset": img2dataset_tasks}
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print goes to the log
+    logging.disable(logging.WARNING)
+    tasks = sides[sys.argv[1]]()
+    for line in sys.stdin:
+        task = json.loads(line)
+        print(json.dumps(tasks[task.pop("do")](**task)), file=answers, flush=True)
+
+
+class Meter:
+    """CPU and wall seconds of a `with` block."""
+
+    def __enter__(self):
+        self.cpu_s, self.wall_s = -cpu_s(), -time.perf_counter()
+        return self
+
+    def __exit__(self, *_):
+        self.cpu_s += cpu_s()
+        self.wall_s += time.perf_counter()
+
+
+def cpu_s():
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(item.ru_utime + item.ru_stime for item in used)
+
+
+def peak_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def pairmill_tasks():
+    from pipeline.engine import Engine, EngineConfig
+    from pipeline.ingest.fetch.config import FetchConfig
+    from pipeline.ingest.fetch.stage import Fetch
+    from pipeline.ingest.media.image import ImageConfig
+    from pipeline.ingest.read import Ingest, IngestConfig
+    from pipeline.ingest.sources import source_config
+    from pipeline.store import Store
+
+    def fetch(rows, out, port, concurrency):
+        with Meter() as meter:
+            source = source_config({"kind": "table", "path": rows, "url": "url", "text": "caption"})
+            web = {"ports": [port], "allow_private": ["127.0.0.0/8"]}
+            config = FetchConfig(**web, concurrency=concurrency, per_host=concurrency, cpus=1)
+            engine = Engine(Store(out), EngineConfig(place="process", workers=1))
+            ingest = Ingest(source, IngestConfig())
+            ingested = engine.run(ingest, ingest.parts())
+            stage = Fetch(config, ImageConfig(size_px=SIZE_PX, quality=QUALITY))
+            commits = engine.run(stage, stage.parts(ingested))
+        ok = sum(commit.rows_out for commit in commits.values())
+        return {"cpu_s": meter.cpu_s, "wall_s": meter.wall_s, "ok": ok, "peak_mb": peak_mb()}
+
+    return {"fetch": fetch, "codec": bare_codec}
+
+
+def bare_codec(folder, images):
+    """Decode, resize and encode: the library calls alone, at the same scale and quality, in one thread."""
+    import cv2
+    import simplejpeg
+
+    from pipeline.ingest.media.geometry import plan_geometry
+    from pipeline.ingest.media.jpeg import least_scale, read_header
+
+    cv2.setNumThreads(1)
+    bodies = [file.read_bytes() for file in sorted(Path(folder).glob("*.jpg"))]
+    plans = []
+    for body in bodies:
+        header = read_header(body)
+        to = plan_geometry(header.width, header.height, "keep_ratio", SIZE_PX, True)
+        eighths = least_scale(header, to.width, to.height)
+        least = (-(-header.width * eighths // 8), -(-header.height * eighths // 8))
+        plans.append((body, least, (to.width, to.height)))
+    with Meter() as meter:
+        for k in range(images):
+            body, (width, height), size = plans[k % len(plans)]
+            pixels = simplejpeg.decode_jpeg(body, "RGB", min_width=width, min_height=height)
+            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+            simplejpeg.encode_jpeg(pixels, QUALITY, "RGB", "420")
+    return {"cpu_s": meter.cpu_s, "wall_s": meter.wall_s, "ok": images}
+
+
+def img2dataset_tasks():
+    import img2dataset.main as peer
+
+    spent = []
+
+    def in_this_process(_processes, downloader, reader, _subjob, _retries):
+        for shard in reader:
+            with Meter() as meter:
+                done, _ = downloader(shard)
+            assert done, shard
+            spent.append(meter)
+
+    class NoLogger:
+        def __init__(self, *_):
+            self.done_shards = set()
+
+        def start(self):
+            pass
+
+        join = start
+
+    peer.multiprocessing_distributor, peer.LoggerProcess = in_this_process, NoLogger
+
+    def fetch(rows, out, port, concurrency):
+        spent.clear()
+        with contextlib.redirect_stdout(sys.stderr):
+            peer.download(**peer_options(rows, out, concurrency))
+        stats = [json.loads(file.read_text()) for file in Path(out).glob("*_stats.json")]
+        return {
+            "cpu_s": sum(item.cpu_s for item in spent),
+            "wall_s": sum(item.wall_s for item in spent),
+            "ok": sum(item["successes"] for item in stats),
+            "peak_mb": peak_mb(),
+        }
+
+    return {"fetch": fetch}
+
+
+def peer_options(rows, out, threads):
+    """The arguments of img2dataset; all others are its defaults."""
+    return {
+        "url_list": rows,
+        "output_folder": out,
+        "input_format": "parquet",
+        "output_format": "webdataset",
+        "url_col": "url",
+        "caption_col": "caption",
+        "image_size": SIZE_PX,
+        "resize_mode": "keep_ratio",
+        "encode_quality": QUALITY,
+        "processes_count": 1,
+        "thread_count": threads,
+    }
+
+
+if __name__ == "__main__":
+    main()
