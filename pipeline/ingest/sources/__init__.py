@@ -33,6 +33,8 @@ SOURCES = {
     "table": "pipeline.ingest.sources.table:Table",
     "visual_genome": "pipeline.ingest.sources.visual_genome:VisualGenome",
     "vqa": "pipeline.ingest.sources.vqa:Vqa",
+    "warc": "pipeline.ingest.sources.warc:Warc",
+    "wat": "pipeline.ingest.sources.wat:Wat",
     "webdataset": "pipeline.ingest.sources.webdataset:Webdataset",
     "webvid": "pipeline.ingest.sources.webvid:Webvid",
     "wit": "pipeline.ingest.sources.wit:Wit",

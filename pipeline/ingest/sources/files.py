@@ -19,7 +19,7 @@ from pipeline.errors import SourceError, StoreError, nearest
 from pipeline.store import Store
 
 _COMPRESSION: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_ENDINGS = {*_COMPRESSION, ".parquet", ".snappy", ".c000", ".tsv", ".csv", ".txt", ".jsonl", ".ndjson", ".json"}
+_ENDINGS = {*_COMPRESSION, ".parquet", ".snappy", ".c000", ".tsv", ".csv", ".txt", ".jsonl", ".ndjson", ".json", ".tar"}
 _WILD = frozenset("*?[")
 
 UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
@@ -61,8 +61,8 @@ def find_lists(entries: Sequence[tuple[str, str | None]], suffixes: Sequence[str
 
 
 @contextmanager
-def open_list(path: str) -> Iterator[IO[bytes]]:
-    """The file at `path` as a binary stream, decompressed by its ending (.gz, .bz2, .xz).
+def open_list(path: str, unpack: bool = True) -> Iterator[IO[bytes]]:
+    """The file at `path` as a binary stream, decompressed by its ending (.gz, .bz2, .xz) unless `unpack` is False.
 
     Raises: SourceError: it cannot be opened. While it is read: what `UNREADABLE` names.
     """
@@ -74,8 +74,8 @@ def open_list(path: str) -> Iterator[IO[bytes]]:
                 stream = stack.enter_context(io.BufferedReader(cast(io.RawIOBase, stream), 1 << 20))
         except StoreError as error:
             raise SourceError(f"{error}. Correct the recipe's [source], or the rights to the file.") from None
-        unpack = _COMPRESSION.get(PurePosixPath(name).suffix)
-        yield stream if unpack is None else unpack(stream, "rb")
+        opener = _COMPRESSION.get(PurePosixPath(name).suffix) if unpack else None
+        yield stream if opener is None else opener(stream, "rb")
 
 
 def stamp_of(path: str) -> str:
