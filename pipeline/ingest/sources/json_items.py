@@ -18,6 +18,7 @@ from pipeline.ingest.sources.files import UNREADABLE, open_list
 
 _CHUNK_BYTES = 1 << 20
 _MAX_ITEM_CHARS = 256 << 20
+_MAX_CUT_CHARS = 2
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -120,12 +121,14 @@ class _Text:
             except RecursionError:
                 raise _NotJson(f"character {self._place()}: too deeply nested") from None
             except json.JSONDecodeError as error:
+                place = self._passed + error.pos
                 if not self._may_go_on(error) or not self._fill():
-                    raise _NotJson(f"character {self._passed + error.pos}: {error.msg}") from None
+                    raise _NotJson(f"character {place}: {error.msg}") from None
                 continue
-            if end == len(self._text) and self._fill():
-                continue  # a number may have more digits
-            self._at = end
+            length = end - self._at
+            if len(self._text) - end <= _MAX_CUT_CHARS and self._fill():
+                continue  # a number may go on: 0 may be 0.5 or 0e+1
+            self._at += length
             return value
 
     def peek(self) -> str:
@@ -145,6 +148,8 @@ class _Text:
 
     def shown(self) -> str:
         """What comes next, for a message."""
+        while self.peek() and len(self._text) - self._at < 20 and self._fill():
+            pass
         return repr(self._text[self._at : self._at + 20]) if self.peek() else "the end of the file"
 
     def _place(self) -> int:

@@ -43,7 +43,8 @@ class VisualGenome(Source):
 
     def further(self, path: str) -> list[str]:
         """The file of addresses."""
-        return [beside(path, "image_data.json")]
+        images = beside(path, "image_data.json")
+        return [images] if exists(images) else []
 
     def rows(self, file: ListFile) -> Iterator[Row]:
         """One row per image, with its regions in the order of the list."""

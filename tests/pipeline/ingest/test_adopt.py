@@ -1,4 +1,4 @@
-"""Adopting a folder of img2dataset: its media, its failures, and no request."""
+"""Adopting what other tools stored: the media and failures of img2dataset, webdataset tars, and no request."""
 
 import hashlib
 import io
@@ -136,6 +136,49 @@ def test_not_a_folder_of_img2dataset(tmp_path):
     pq.write_table(pa.table({"url": ["x"], "text": ["y"]}), tmp_path / "a.parquet")
     with pytest.raises(SourceError, match="has no column 'key'"):
         open_source(source_config({"kind": "img2dataset", "path": str(tmp_path)})).check()
+
+
+def foreign_tar(path, members):
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, data in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return source_config({"kind": "webdataset", "path": str(path.parent)})
+
+
+def test_webdataset_tars_of_other_makers(tmp_path, draw, open_part):
+    bodies = [draw.encoded(draw.photo(i)) for i in range(3)]
+    png = draw.encoded(draw.photo(5), "PNG")
+    foreign_tar(tmp_path / "old" / "a-000000.tar", [
+        ("dir.v2/7.jpg", bodies[0]), ("dir.v2/7.txt", b"seven"),
+        ("dir.v2/7.json", b'{"status": "failed", "sha256": "x"}'),
+        ("8.seg.png", png), ("8.png", png), ("8.jpg", bodies[1]), ("8.txt", b"eight"),
+        ("9.txt", b"no image"), ("10.jpg", b"<html>"), ("8.jpg", bodies[2]), ("8.txt", b"again"),
+    ])
+    source = foreign_tar(tmp_path / "old" / "a-000001.tar", [("7.jpg", bodies[2]), ("7.txt", b"one more seven")])
+    dataset, commits = adopt(source, tmp_path)
+    part = open_part(dataset, commits["00000"])
+    assert part.statuses == ["success", "success", "bad_row", "wrong_type", "bad_row"]
+    assert [data for name, data in part.members if name.endswith(("jpg", "png"))] == [bodies[0], png]
+    assert part.rows[0]["sha256"] == hashlib.sha256(bodies[0]).hexdigest()
+    assert (part.rows[0]["width"], part.rows[0]["original_width"], part.rows[1]["mime"]) == (320, 320, "image/png")
+    assert [row["texts"][0]["text"] for row in part.rows[:3]] == ["seven", "eight", "no image"]
+    assert "sample: no image" in part.rows[2]["detail"]
+    assert "same key as row 1" in part.rows[4]["detail"]
+    assert open_part(dataset, commits["00001"]).statuses == ["success"]
+
+
+def test_a_webdataset_tar_that_is_cut_off(tmp_path, draw, open_part):
+    body = draw.encoded(draw.photo())
+    path = tmp_path / "old" / "0.tar"
+    source = foreign_tar(path, [(f"{i}.{ending}", body) for i in range(4) for ending in ("jpg", "cls")])
+    path.write_bytes(path.read_bytes()[: 5 * (512 + len(body) + -len(body) % 512) + 700])
+    dataset, commits = adopt(source, tmp_path)
+    part = open_part(dataset, commits["00000"])
+    assert part.statuses == ["success", "success", "success", "bad_row"]
+    assert part.rows[-1]["detail"] == "tar: cut off or damaged after 3 samples"
 
 
 @pytest.mark.parametrize(

@@ -65,3 +65,51 @@ def test_the_real_captions(real_data, read):
     rows = read(kind="coco", path=str(folder / "annotations" / "captions_val2017.json"), media=str(folder / "val2017"))
     assert len(rows) == 49
     assert all(len(row["texts"]) >= 5 for row in rows)
+
+
+BOX = [1.0, 1.0, 2.0, 2.0]
+INSTANCES = {
+    "images": [{"id": i, "file_name": f"{i}.jpg", "coco_url": f"http://coco/{i}.jpg", "width": 4, "height": 4}
+               for i in range(4)],
+    "annotations": [
+        {"id": 1, "image_id": 0, "category_id": 7, "bbox": BOX, "iscrowd": 0,
+         "segmentation": [[1, 1, 3, 1, 3, 3, 1, 3]]},
+        {"id": 2, "image_id": 0, "category_id": 8, "bbox": BOX, "iscrowd": 1,
+         "segmentation": {"size": [4, 4], "counts": [0, 16]}},
+        {"id": 3, "image_id": 1, "category_id": 99, "bbox": [1, 2, 3], "iscrowd": 0, "segmentation": []},
+        {"id": 4, "image_id": 2, "category_id": 7, "bbox": BOX, "segmentation": [[1, 2, 3]]},
+        {"id": 5, "image_id": 3, "category_id": 7, "bbox": BOX, "segmentation": "text"},
+        {"id": 6, "image_id": [3], "bbox": BOX},
+    ],
+    "categories": [{"id": 7, "name": "cat"}, {"id": 8, "name": "dog"}],
+}
+
+
+def test_instances_become_regions(tmp_path, read):
+    rows = read(kind="coco", path=write(tmp_path, INSTANCES, "instances_val2017.json"))
+    assert rows[0]["regions"] == [
+        {"box": BOX, "mask": '{"size": [4, 4], "counts": [5, 2, 2, 2, 5]}', "text": "cat"},
+        {"box": BOX, "mask": '{"size": [4, 4], "counts": [0, 16]}', "text": "dog"},
+    ]
+    assert json.loads(rows[0]["meta"])["crowds"] == [1]
+    assert [row["fault"] for row in rows] == [
+        None, "region: box [1, 2, 3], wanted four numbers: x, y, width, height",
+        "region: a polygon of 3 finite numbers; wanted three pairs or more",
+        "region: a mask of str, wanted size and counts",
+    ]
+    assert rows[0]["texts"] == []
+
+
+def test_annotations_of_another_kind_are_refused(tmp_path, read):
+    data = {"images": [{"id": 1}], "annotations": [{"image_id": 1, "file_name": "x.png", "segments_info": []}]}
+    with pytest.raises(SourceError, match="neither 'caption' nor 'bbox'; found: image_id, file_name"):
+        read(kind="coco", path=write(tmp_path, data))
+
+
+def test_the_real_instances(real_data, read):
+    path = real_data / "image_text/coco/annotations/instances_val2017.json"
+    rows = read(kind="coco", path=str(path))
+    data = json.loads(path.read_text())
+    assert sum(len(row["regions"] or ()) for row in rows) == len(data["annotations"]) == 363
+    assert all(row["fault"] is None for row in rows)
+    assert {item["text"] for row in rows for item in row["regions"] or ()} <= {c["name"] for c in data["categories"]}
