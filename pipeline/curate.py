@@ -32,6 +32,7 @@ from pipeline.ingest.fetch.config import FetchConfig
 from pipeline.ingest.fetch.retry import Retry, count_retryable, finish_retries
 from pipeline.ingest.fetch.stage import Fetch
 from pipeline.ingest.media.image import ImageConfig
+from pipeline.ingest.media.probe import MediaConfig, load_av
 from pipeline.ingest.read import Ingest, IngestConfig
 from pipeline.ingest.sources import AnySource, open_source
 from pipeline.recipe import RecipeTable, check
@@ -72,6 +73,8 @@ class DatasetRecipe(RecipeTable):
     """How media are fetched."""
     image: ImageConfig = ImageConfig()
     """How images are stored."""
+    media: MediaConfig = MediaConfig()
+    """Which video and audio is kept."""
     score: ScoreConfig = ScoreConfig()
     """Which facts are computed."""
     verdict: VerdictConfig = VerdictConfig()
@@ -102,7 +105,10 @@ def check_recipe(recipe: DatasetRecipe) -> None:
     """Refuse what cannot work, before anything starts: unknown columns, missing lists, wrong list columns."""
     scores = {name: SCORERS[name].writes for name in SCORERS if getattr(recipe.score, name) is not None}
     check_columns(recipe.verdict, {**scores, "duplicates": DUPLICATES_COLUMNS})
-    open_source(recipe.source).check()
+    source = open_source(recipe.source)
+    source.check()
+    if source.medium != "image":
+        load_av()
     recipe.fetch.block.check()
 
 
@@ -157,7 +163,7 @@ def retry(dataset_url: str, engine_config: EngineConfig, *, progress: Progress |
     finish_retries(dataset)
     before = read_commits(dataset, "fetch")
     _check_fetched(engine, recipe, before)
-    stage = Retry(Fetch(recipe.fetch, recipe.image))
+    stage = Retry(Fetch(recipe.fetch, recipe.image, recipe.media))
     try:
         with ray_session(engine_config):
             engine.run(stage, stage.parts(before))
@@ -220,7 +226,7 @@ def _fetch_stage(recipe: DatasetRecipe) -> Fetch | Adopt:
     """What turns candidates into raw parts: the fetcher, or the adoption of what another tool has fetched."""
     if open_source(recipe.source).adopted != "no":
         return Adopt(recipe.source)
-    return Fetch(recipe.fetch, recipe.image)
+    return Fetch(recipe.fetch, recipe.image, recipe.media)
 
 
 def _score(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) -> None:

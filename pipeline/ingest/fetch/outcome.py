@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from pipeline.errors import PairmillError
 from pipeline.ingest.fetch.blocklist import NO_BLOCKS, BlockList
 from pipeline.ingest.media.image import ImageConfig, Media, Refusal, treat_image
+from pipeline.ingest.media.probe import MediaConfig, Probed, probe
 from pipeline.record import Status
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,7 @@ class Outcome:
     sha256: str | None = None
     num_bytes: int | None = None
     fetched_at: datetime | None = None
+    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +47,48 @@ class Treated:
         return Outcome(Status.HASH_MISMATCH, f"{kind} differs from the list's")
 
 
-def treat_body(
-    body: bytes, promised: Iterable[str | None], config: ImageConfig, block: BlockList = NO_BLOCKS
-) -> Treated:
-    """Hash and treat a body; runs in a thread.
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """What decides about bodies."""
+
+    image: ImageConfig
+    media: MediaConfig
+    max_image_bytes: int
+    block: BlockList = NO_BLOCKS
+
+
+def treat_body(body: bytes, promised: Iterable[str | None], treatment: Treatment, medium: str = "image") -> Treated:
+    """Hash and treat a body that was promised to be of `medium`; runs in a thread.
 
     A body whose hash is blocked, or that no row's promised hash fits, is never decoded.
     """
     wanted = set(promised)
     digests = {"sha256": f"sha256:{hashlib.sha256(body).hexdigest()}"}
-    if block.wants_md5 or any(item is not None and item.startswith("md5:") for item in wanted):
+    if treatment.block.wants_md5 or any(item is not None and item.startswith("md5:") for item in wanted):
         digests["md5"] = f"md5:{hashlib.md5(body, usedforsecurity=False).hexdigest()}"
-    reason = block.of_hashes(digests.values())
+    reason = treatment.block.of_hashes(digests.values())
     if reason is not None:
         return Treated(Outcome(Status.BLOCKLISTED, reason))
     if None not in wanted and wanted.isdisjoint(digests.values()):
         return Treated(Outcome(Status.HASH_MISMATCH, "differs from the list's"), digests)
+    media: Media | Probed | Refusal
     try:
-        media = treat_image(body, config)
-    except Exception as error:  # one image must never cost the whole part
-        log.exception("treat_image failed kind=%s bytes=%d", type(error).__name__, len(body))
+        if medium != "image":
+            media = probe(body, medium, treatment.media)
+        elif len(body) > treatment.max_image_bytes:
+            media = Refusal(Status.TOO_LARGE, f"over {treatment.max_image_bytes} bytes")
+        else:
+            media = treat_image(body, treatment.image)
+    except PairmillError:
+        raise
+    except Exception as error:  # one medium must never cost the whole part
+        log.exception("treatment failed medium=%s kind=%s bytes=%d", medium, type(error).__name__, len(body))
         media = Refusal(Status.DECODE_ERROR, f"unexpected {type(error).__name__}")
     if isinstance(media, Refusal):
         return Treated(Outcome(media.status, media.detail), digests)
+    duration_s = None
+    if isinstance(media, Probed):
+        duration_s, size = media.duration_s, (media.width, media.height)
+        media = Media(media.data, media.mime, media.extension, *size, *size, 1)
     sha256 = digests["sha256"].removeprefix("sha256:")
-    return Treated(Outcome(Status.SUCCESS, None, media, sha256, len(body), datetime.now(UTC)), digests)
+    return Treated(Outcome(Status.SUCCESS, None, media, sha256, len(body), datetime.now(UTC), duration_s), digests)

@@ -92,6 +92,7 @@ class RawWriter:
                 "original_width": media.original_width,
                 "original_height": media.original_height,
                 "orientation": media.orientation,
+                "duration_s": outcome.duration_s,
                 "sha256": outcome.sha256,
                 "bytes": outcome.num_bytes,
                 "tar_offset": member.data_offset,

@@ -68,7 +68,7 @@ class Retry:
         writer = RawWriter(part.id, table.select(CANDIDATE.names).cast(CANDIDATE), work.scratch, config.memory_mb << 20)
         try:
             jobs = jobs_to_retry(table)
-            self.fetch.download(jobs, table["hash"].to_pylist(), writer)
+            self.fetch.download(jobs, table.select(["hash", "medium"]), writer)
             with work.dataset.open(old.file(".tar")) as tar:
                 _keep_others(table, tar, writer)
             made = writer.finish()
@@ -138,7 +138,8 @@ def _kept(row: Mapping[str, Any], tar: IO[bytes]) -> Outcome:
         data, row["mime"], row["member"].rpartition(".")[2], row["width"], row["height"],
         row["original_width"], row["original_height"], row["orientation"],
     )  # fmt: skip
-    return Outcome(Status.SUCCESS, row["detail"], media, row["sha256"], row["bytes"], row["fetched_at"])
+    facts = (row["sha256"], row["bytes"], row["fetched_at"], row["duration_s"])
+    return Outcome(Status.SUCCESS, row["detail"], media, *facts)
 
 
 def _as_raw_part(patched: Commit) -> tuple[Commit, dict[str, str]]:

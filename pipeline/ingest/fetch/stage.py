@@ -24,14 +24,17 @@ from pipeline.ingest.fetch.blocklist import NO_BLOCKS, BlockList, load_block_lis
 from pipeline.ingest.fetch.client import Client, tls_context
 from pipeline.ingest.fetch.config import FetchConfig
 from pipeline.ingest.fetch.manners import Manners
-from pipeline.ingest.fetch.outcome import Outcome, treat_body
+from pipeline.ingest.fetch.outcome import Outcome, Treatment, treat_body
 from pipeline.ingest.fetch.raw import RawWriter
 from pipeline.ingest.fetch.schedule import Job, Schedule
 from pipeline.ingest.media.image import ImageConfig
+from pipeline.ingest.media.probe import MediaConfig, load_av
 from pipeline.record import CANDIDATE, Status
 from pipeline.stage import Made, Part, Resources, Workspace
 
 log = logging.getLogger(__name__)
+
+_MEDIA = MediaConfig()
 
 
 class Fetch:
@@ -40,14 +43,16 @@ class Fetch:
     name: ClassVar[str] = "fetch"
     version: ClassVar[int] = 2
 
-    def __init__(self, config: FetchConfig, image: ImageConfig) -> None:
+    def __init__(self, config: FetchConfig, image: ImageConfig, media: MediaConfig = _MEDIA) -> None:
         self.config = config
         self.image = image
+        self.media = media
         self.resources = Resources(cpus=config.cpus)
 
     def settings(self) -> Any:
         """All settings but those of speed."""
-        return [self.config.that_decides_output(), self._block_content, self.image.model_dump(mode="json")]
+        tables = [self.image.model_dump(mode="json"), self.media.model_dump(mode="json")]
+        return [self.config.that_decides_output(), self._block_content, *tables]
 
     @functools.cached_property
     def _block_content(self) -> str | None:
@@ -70,7 +75,7 @@ class Fetch:
         writer = RawWriter(part.id, candidates, work.scratch, self.config.memory_mb << 20)
         try:
             jobs = plan_jobs(candidates, writer, load_block_list(self.config.block))
-            self.download(jobs, candidates["hash"].to_pylist(), writer)
+            self.download(jobs, candidates.select(["hash", "medium"]), writer)
             made = writer.finish()
         except BaseException:
             writer.abandon()
@@ -84,8 +89,8 @@ class Fetch:
         )
         return made
 
-    def download(self, jobs: list[Job], promised: list[str | None], writer: RawWriter) -> None:
-        """Put the outcome of every row of `jobs`. `promised` holds the hash of each row of the part.
+    def download(self, jobs: list[Job], promised: pa.Table, writer: RawWriter) -> None:
+        """Put the outcome of every row of `jobs`. `promised` holds the hash and the medium of each row of the part.
 
         Raises: StageError, OSError: this machine is in trouble; the web never is.
         """
@@ -94,25 +99,38 @@ class Fetch:
         except ExceptionGroup as group:  # of the workers' task group; the first is what went wrong
             raise group.exceptions[0] from group
 
-    async def _fetch(self, jobs: list[Job], promised: list[str | None], writer: RawWriter) -> None:
+    async def _fetch(self, jobs: list[Job], promised: pa.Table, writer: RawWriter) -> None:
         loop = asyncio.get_running_loop()
         block = load_block_list(self.config.block)
+        treatment = Treatment(self.image, self.media, self.config.max_bytes, block)
+        hashes, mediums = promised["hash"].to_pylist(), promised["medium"].to_pylist()
+        config = self._with_room_for(set(mediums))
         # A lookup that was given up still holds its thread until the resolver's own timeout: keep some to spare.
         loop.set_default_executor(ThreadPoolExecutor(min(4 * self.config.concurrency, 256), "dns"))
         with ThreadPoolExecutor(max(1, math.ceil(self.config.cpus)), "decode") as decoders:
 
             async def settle(job: Job, answer: Answer) -> None:
-                hashes = [promised[row] for row in job.rows]
                 if answer.status != Status.SUCCESS:
                     for row in job.rows:
                         writer.put(row, Outcome(answer.status, answer.detail))
                     return
-                treated = await loop.run_in_executor(decoders, treat_body, answer.body, hashes, self.image, block)
-                for row, item in zip(job.rows, hashes, strict=True):
-                    writer.put(row, treated.for_row(item))
+                for medium in sorted({mediums[row] for row in job.rows}):
+                    rows = [row for row in job.rows if mediums[row] == medium]
+                    wanted = [hashes[row] for row in rows]
+                    treated = await loop.run_in_executor(decoders, treat_body, answer.body, wanted, treatment, medium)
+                    for row, item in zip(rows, wanted, strict=True):
+                        writer.put(row, treated.for_row(item))
 
-            async with Client(self.config) as client:
-                await Schedule(self.config, Manners(self.config, client, block).ask, settle).run(jobs)
+            async with Client(config) as client:
+                await Schedule(config, Manners(config, client, block).ask, settle).run(jobs)
+
+    def _with_room_for(self, mediums: set[str]) -> FetchConfig:
+        """The settings for a part of these mediums. Raises: MissingExtra: one needs what is not installed."""
+        if mediums <= {"image"}:
+            return self.config
+        load_av()
+        most = self.media.max_bytes if "image" not in mediums else max(self.media.max_bytes, self.config.max_bytes)
+        return self.config.model_copy(update={"max_bytes": most})
 
 
 def raw_parts(ingested: Mapping[str, Commit]) -> Iterator[Part]:
