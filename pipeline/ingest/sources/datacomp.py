@@ -7,18 +7,21 @@ file is mapped, not loaded: pages of it may fill free memory, but need none.
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import SourceError
-from pipeline.ingest.sources.files import UNREADABLE, ListFile, open_list
-from pipeline.ingest.sources.parquet import batch_rows, column_values, parquet_batches, parquet_columns
+from pipeline.ingest.sources.files import ListFile
+from pipeline.ingest.sources.parquet import (
+    batch_rows,
+    column_values,
+    parquet_batches,
+    parquet_columns,
+    parquet_rows,
+)
 from pipeline.ingest.sources.rows import Row, RowRegion, RowText
 from pipeline.ingest.sources.source import Source, SourceConfig, need_columns
 
@@ -26,13 +29,15 @@ _UID = re.compile(r"[0-9a-f]{32}\Z")
 _PAIR = np.dtype("u8,u8")
 _OWN = ("uid", "url", "text", "sha256", "face_bboxes")
 _PROBES = 100_000
+_WANTED = "Wanted .npy of dtype 'u8,u8', sorted, as DataComp publishes it."
 
 
 class DatacompConfig(SourceConfig):
     """Settings of the `datacomp` source."""
 
     subset: str | None = None
-    """A subset file (.npy) of uids; rows that it does not name are not read. None reads all rows."""
+    """A subset file (.npy) of uids, in a folder that all machines see; rows that it does not name are not read. None
+    reads all rows."""
 
 
 class Datacomp(Source):
@@ -47,8 +52,7 @@ class Datacomp(Source):
     def check(self) -> None:
         """Look at the subset file too."""
         if self.config.subset is not None:
-            with _open_subset(self.config.subset) as subset:
-                _check_sorted(subset, self.config.subset)
+            _check_sorted(_open_subset(self.config.subset), self.config.subset)
         super().check()
 
     def check_file(self, file: ListFile) -> None:
@@ -62,21 +66,15 @@ class Datacomp(Source):
     def rows(self, file: ListFile) -> Iterator[Row]:
         """One row per row, or per row of the subset; a uid that is none gives a fault in either case."""
         if self.config.subset is None:
-            for number, row in enumerate(_counted(parquet_batches(file.path))):
-                yield _row(number, row)
+            yield from (_row(number, row) for number, row in enumerate(parquet_rows(file.path)))
             return
         first = 0
-        with _open_subset(self.config.subset) as subset:
-            for batch in parquet_batches(file.path):
-                wanted = _wanted(column_values(batch.column("uid")), subset)
-                for number, row in zip(wanted, batch_rows(batch.take(pa.array(wanted, pa.int64()))), strict=True):
-                    yield _row(first + number, row)
-                first += batch.num_rows
-
-
-def _counted(batches: Iterator[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
-    for batch in batches:
-        yield from batch_rows(batch)
+        subset = _open_subset(self.config.subset)
+        for batch in parquet_batches(file.path):
+            wanted = _wanted(column_values(batch.column("uid")), subset)
+            for number, row in zip(wanted, batch_rows(batch.take(pa.array(wanted, pa.int64()))), strict=True):
+                yield _row(first + number, row)
+            first += batch.num_rows
 
 
 def _row(number: int, row: dict[str, Any]) -> Row:
@@ -116,22 +114,21 @@ def _wanted(uids: list[Any], subset: np.ndarray) -> list[int]:
     return [i for i in range(len(uids)) if i not in missing]
 
 
-@contextmanager
-def _open_subset(path: str) -> Iterator[np.ndarray]:
-    """The subset file, mapped; one in a bucket is copied to a file first. Raises: SourceError: it is none."""
+def _open_subset(path: str) -> np.ndarray:
+    """The subset file, mapped. Raises: SourceError: it is none, or lies in a bucket."""
+    if "://" in path:
+        raise SourceError(f"{path}: a subset file is mapped into memory; copy it to a folder that all machines see.")
     try:
-        with open_list(path) as stream, tempfile.NamedTemporaryFile(suffix=".npy") as copy:
-            local = getattr(stream, "name", None)
-            if not isinstance(local, str):
-                shutil.copyfileobj(stream, copy, 1 << 20)
-                copy.flush()
-                local = copy.name
-            subset = np.load(local, mmap_mode="r", allow_pickle=False)
-            if subset.dtype != _PAIR or subset.ndim != 1:
-                raise ValueError(f"an array of {subset.dtype}, {subset.ndim} dimensions")
-            yield subset
-    except (ValueError, *UNREADABLE) as error:
-        raise SourceError(f"{path}: not a subset file: {error}. Wanted .npy of dtype 'u8,u8', sorted.") from None
+        subset = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise SourceError(f"{path}: not a subset file: {error}. {_WANTED}") from None
+    if not isinstance(subset, np.ndarray):  # an archive of arrays
+        raise SourceError(f"{path}: not a subset file: {type(subset).__name__}. {_WANTED}")
+    if subset.dtype != _PAIR or subset.ndim != 1:
+        raise SourceError(
+            f"{path}: not a subset file: an array of {subset.dtype}, {subset.ndim} dimensions. {_WANTED}"
+        )
+    return subset
 
 
 def _check_sorted(subset: np.ndarray, path: str) -> None:

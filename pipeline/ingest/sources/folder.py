@@ -9,7 +9,7 @@
     allow_folders = ["data/camvid"]
 
 Each image is read by its `file://` URL, so `fetch.allow_folders` must name the folder. The names of all files below
-it are held in memory while it is read.
+it, and of their companions, are held in memory while it is read.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import hashlib
 import os
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
-from posixpath import basename, dirname, join, normpath
+from posixpath import basename, dirname, join, normpath, split
 from typing import Literal
 
 from pydantic import field_validator
@@ -79,7 +80,7 @@ class Folder(Source):
                 _need_folder(entry.path)
             labels = short_labels([entry.path.rstrip("/") for entry in entries])
             self._files = [
-                ListFile(index, entry.path, labels[index], _stamp(entry.path), entry.split)
+                ListFile(index, entry.path, labels[index], self._stamp(entry.path), entry.split)
                 for index, entry in enumerate(entries)
             ]
         return self._files
@@ -95,22 +96,33 @@ class Folder(Source):
 
     def rows(self, file: ListFile) -> Iterator[Row]:
         """One row per image, sorted by path."""
-        names = _names(file.path)
-        images = [name for name in names if name.lower().endswith(self.config.endings)]
-        known = set(names)
-        taken = {path for name in images for _, path in self._companions(name, names, known)}
-        number = 0
-        for name in images:
-            if name in taken:
-                continue
-            of_image = list(self._companions(name, names, known))
-            roles = {role for role, _ in of_image}
+        root = os.path.abspath(file.path)
+        names = [name for name in _names(root) if name.lower().endswith(self.config.endings)]
+        found = self._companions(root, names)
+        taken = {path for of_image in found.values() for _, path in of_image}
+        for number, name in enumerate(name for name in names if join(root, name) not in taken):
+            roles = {role for role, _ in found[name]}
             lacking = [item for item in self.config.companions if item.absent == "fault" and item.role not in roles]
-            fault = f"{lacking[0].role}: no {_place(lacking[0], name)}" if lacking else None
-            companions = [RowCompanion(role, media_url(file.path, path) or "") for role, path in of_image]
-            own_id, url = f"{file.label}/{name}", media_url(file.path, name)
-            yield Row(number, url, self._texts(name, file), own_id, fault=fault, companions=companions)
-            number += 1
+            yield Row(
+                number,
+                _file_url(join(root, name)),
+                self._texts(name, file),
+                f"{file.label}/{name}",
+                fault=f"{lacking[0].role}: no {_place(lacking[0], name)}" if lacking else None,
+                companions=[RowCompanion(role, _file_url(path)) for role, path in found[name]],
+            )
+
+    def _stamp(self, path: str) -> str:
+        """Changes when a file below the folder does, or a companion elsewhere comes or goes."""
+        root = os.path.abspath(path)
+        names = _names(root)
+        digest = hashlib.blake2b(digest_size=16)
+        for name in names:
+            facts = os.lstat(join(root, name))
+            digest.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
+        images = [name for name in names if name.lower().endswith(self.config.endings)]
+        digest.update(repr(self._companions(root, images)).encode("utf-8", "backslashreplace"))
+        return digest.hexdigest()
 
     def _texts(self, name: str, file: ListFile) -> list[RowText]:
         if self.config.folder_text is None:
@@ -118,23 +130,37 @@ class Folder(Source):
         folder = basename(dirname(name)) or basename(file.path.rstrip("/"))
         return [RowText(folder.replace("_", " "), self.config.folder_text)]
 
-    def _companions(self, name: str, names: Sequence[str], known: set[str]) -> Iterator[tuple[str, str]]:
-        """(role, path) of the companions of an image that are there."""
-        for item in self.config.companions:
-            before, star, after = _place(item, name).partition("*")
-            if not star:
-                if before in known and before != name:
-                    yield item.role, before
-                continue
-            for i in range(bisect_left(names, before), len(names)):
-                if not names[i].startswith(before):
-                    break
-                if names[i].endswith(after) and "/" not in names[i][len(before) :] and names[i] != name:
-                    yield item.role, names[i]
+    def _companions(self, root: str, names: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+        """By image: (role, path) of those of its companions that are there."""
+        inside: dict[str, list[str]] = {}
+        found: dict[str, list[tuple[str, str]]] = {name: [] for name in names}
+        for name, item in product(names, self.config.companions):
+            folder, pattern = split(normpath(join(root, _place(item, name))))
+            if folder not in inside:
+                inside[folder] = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+            for other in _matching(pattern, inside[folder]):
+                path = join(folder, other)
+                if path != join(root, name):
+                    found[name].append((item.role, path))
+        return found
+
+
+def _matching(pattern: str, names: Sequence[str]) -> Iterator[str]:
+    """Those of the sorted `names` that are `pattern`, in which one * stands for anything."""
+    before, star, after = pattern.partition("*")
+    for i in range(bisect_left(names, before), len(names)):
+        if not names[i].startswith(before):
+            return
+        if names[i] == before if not star else names[i].endswith(after):
+            yield names[i]
+
+
+def _file_url(path: str) -> str:
+    return media_url(dirname(path), basename(path)) or ""
 
 
 def _place(item: Companion, name: str) -> str:
-    """Where the companion of the image `name` is, from the folder of the list."""
+    """Where the companion of the image `name` is, from the folder that the recipe names."""
     stem = basename(name).rpartition(".")[0]
     return normpath(join(dirname(name), item.path.replace("{stem}", stem)))
 
@@ -156,11 +182,3 @@ def _names(folder: str) -> list[str]:
         inside = os.path.relpath(place, folder)
         found += [normpath(join(inside, name)) for name in files if not name.startswith(".")]
     return sorted(found)
-
-
-def _stamp(folder: str) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name in _names(folder):
-        facts = os.stat(os.path.join(folder, name))
-        digest.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()

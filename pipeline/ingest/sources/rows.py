@@ -41,7 +41,7 @@ class RowText:
 class RowRegion:
     """A part of a medium as the list has it: box = (x, y, width, height) in pixels of the original.
 
-    `mask` is a COCO RLE: {"size": [height, width], "counts": list of runs, or COCO's text}.
+    `mask` is a COCO RLE: {"size": [height, width], "counts": list of runs, or COCO's text}, or that as JSON.
     """
 
     box: Any = None
@@ -196,13 +196,14 @@ def _region(item: RowRegion, faults: list[str], repaired: list[str]) -> dict[str
     if not (item.text is None or isinstance(item.text, str)):
         faults.append(f"region: {type(item.text).__name__}, wanted text")
         return None
-    if not (item.mask is None or isinstance(item.mask, Mapping)):
+    if not (item.mask is None or isinstance(item.mask, (str, Mapping))):
         faults.append(f"region: a mask of {type(item.mask).__name__}, wanted size and counts")
         return None
     text, broken = (None, False) if item.text is None else clean(item.text)
     if broken:
         repaired.append("region")
-    return {"box": box, "mask": None if item.mask is None else to_json(item.mask), "text": text}
+    mask = to_json(item.mask) if isinstance(item.mask, Mapping) else item.mask
+    return {"box": box, "mask": mask, "text": text}
 
 
 def _is_finite(value: Any) -> bool:

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from pydantic import field_validator
 
 from pipeline.errors import SourceError
 from pipeline.ingest.sources.files import UNREADABLE, ListFile, open_list, plain_name
+from pipeline.ingest.sources.json_items import json_items
 from pipeline.ingest.sources.lines import Record, csv_fields, json_object, json_objects, read_lines
 from pipeline.ingest.sources.parquet import parquet_columns, parquet_rows
 from pipeline.ingest.sources.rows import Row, RowText
@@ -53,7 +53,7 @@ class TableConfig(SourceConfig):
     """Settings of the `table` source: which column is what. Columns that nothing names go to `meta`."""
 
     format: Literal["auto"] | Format = "auto"
-    """`auto` goes by the file's ending. `json` is one array of objects, and is loaded whole."""
+    """`auto` goes by the file's ending. `json` is one array of objects."""
     columns: tuple[str, ...] = ()
     """Names of the columns of a csv or tsv without a header line; none takes the first line as the header."""
     url: str
@@ -154,10 +154,11 @@ class Table(Source):
         if kind == "parquet":
             yield from (Record(i, row) for i, row in enumerate(parquet_rows(file.path)))
             return
+        if kind == "json":
+            yield from (json_object(i, value) for i, value in enumerate(json_items(file.path)))
+            return
         with open_list(file.path) as stream:
-            if kind == "json":
-                yield from _json_array(stream.read(), file.path)
-            elif kind == "jsonl":
+            if kind == "jsonl":
                 yield from json_objects(read_lines(stream))
             else:
                 header = self.config.columns or None
@@ -169,13 +170,3 @@ def _texts(column: TextColumn, row: dict[str, Any]) -> Iterator[RowText]:
     lang = column.lang if column.lang_column is None else row.get(column.lang_column)
     for text in value if isinstance(value, list) else [value]:
         yield RowText(text, column.kind, lang)
-
-
-def _json_array(data: bytes, path: str) -> Iterator[Record]:
-    try:
-        values = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path}: not JSON: {error}") from None
-    if not isinstance(values, list):
-        raise SourceError(f"{path}: a JSON {type(values).__name__}; wanted an array of objects.")
-    yield from (json_object(number, value) for number, value in enumerate(values))

@@ -3,7 +3,7 @@
 One row per question, for that is the example; the fetcher asks for each image once a part. Its texts are the question
 (kind `question`) and its different answers (kind `answer`), the most frequent first. `meta.scores` holds the soft
 score of each answer, in the same order: 0.3, 0.6, 0.9 or 1 for one, two, three or at least four of the ten people who
-answered. Answers are as people typed them. Questions are read one by one, but all answers are held: about 0.6 GB of
+answered. Answers are as people typed them. Questions are read one by one, but all answers are held: about 0.4 GB of
 memory for train2014. The test questions have no answers.
 """
 

@@ -95,7 +95,7 @@ def test_instances_become_regions(tmp_path, read):
     assert [row["fault"] for row in rows] == [
         None, "region: box [1, 2, 3], wanted four numbers: x, y, width, height",
         "region: a polygon of 3 finite numbers; wanted three pairs or more",
-        "region: a mask of str, wanted size and counts",
+        "region: a segmentation of str, wanted polygons or size and counts",
     ]
     assert rows[0]["texts"] == []
 

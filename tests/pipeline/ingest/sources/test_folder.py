@@ -41,6 +41,20 @@ def test_companions(tree, read):
     assert [row["fault"] for row in rows] == [None, "segmentation: no masks/2_m.png"]
 
 
+def test_companions_of_another_folder(tree, read):
+    path = tree("img/deep/1.png", "img/deep/10.png", "masks/deep/1_a.png", "masks/deep/1_b.png", "masks/deep/10_a.png")
+    companions = [{"role": "instance", "path": "../../masks/deep/{stem}_*.png"}]
+    rows = read(kind="folder", path=f"{path}/img", companions=companions)
+    assert [[item["url"] for item in row["companions"]] for row in rows] == [
+        [f"file://{path}/masks/deep/1_a.png", f"file://{path}/masks/deep/1_b.png"],
+        [f"file://{path}/masks/deep/10_a.png"],
+    ]
+    source = source_config({"kind": "folder", "path": f"{path}/img", "companions": companions})
+    before = open_source(source).files()[0].stamp
+    tree("masks/deep/10_b.png")
+    assert open_source(source).files()[0].stamp != before
+
+
 def test_ade20k(tree, read):
     names = ["ADE_train_00000001.jpg", "ADE_train_00000001_seg.png", "ADE_train_00000001_parts_1.png",
              "ADE_train_00000001_parts_2.png", "ADE_train_00000001_atr.txt", "ADE_train_00000002.jpg",
@@ -80,6 +94,6 @@ def test_the_real_masks(real_data, read):
     path = real_data / "masks" / "camvid_0006R0"
     name = sorted((path / "masks").iterdir())[0].name.replace(sorted((path / "images").iterdir())[0].stem, "{stem}")
     companions = [{"role": "segmentation", "path": f"../masks/{name}"}]
-    rows = read(kind="folder", path=str(path), companions=companions)
+    rows = read(kind="folder", path=str(path / "images"), companions=companions)
     assert len(rows) == 101
     assert all(row["fault"] is None and len(row["companions"]) == 1 for row in rows)

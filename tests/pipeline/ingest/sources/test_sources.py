@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import re
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -19,6 +21,20 @@ def test_every_source_says_where_it_comes_from(kind):
     assert source.citation
     assert source.medium in ("image", "video", "audio")
     assert source.suffixes
+
+
+def test_the_table_in_the_docs_is_that_of_the_code():
+    root = Path(__file__).parents[4]
+    lines = (root / "docs" / "sources.md").read_text().splitlines()
+    rows = {line.split("`")[1]: line for line in lines if line.startswith("| `") and "source.kind" not in line}
+    assert sorted(rows) == sorted(SOURCES)
+    for kind, row in rows.items():
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[3:5] == [source_class(kind).licence, source_class(kind).citation]
+        for recipe in re.findall("`(.*?)`", cells[5]):
+            text = (root / "pipeline" / "recipes" / f"{recipe}.toml").read_text()
+            assert text.startswith("# ")
+            assert f'kind = "{kind}"' in text
 
 
 class Recipe(RecipeTable):
