@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -12,6 +11,7 @@ from pipeline.errors import PairmillError
 from pipeline.ingest.fetch.blocklist import NO_BLOCKS, BlockList
 from pipeline.ingest.media.image import ImageConfig, Media, Refusal, treat_image
 from pipeline.ingest.media.probe import MediaConfig, Probed, probe
+from pipeline.ingest.media.retouch import Box
 from pipeline.record import Status
 
 log = logging.getLogger(__name__)
@@ -57,12 +57,21 @@ class Treatment:
     block: BlockList = NO_BLOCKS
 
 
-def treat_body(body: bytes, promised: Iterable[str | None], treatment: Treatment, medium: str = "image") -> Treated:
-    """Hash and treat a body that was promised to be of `medium`; runs in a thread.
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What the list says of a URL: the medium, the hash of each row that wants it, and the boxes to blur."""
+
+    medium: str
+    hashes: tuple[str | None, ...]
+    boxes: tuple[Box, ...] = ()
+
+
+def treat_body(body: bytes, promise: Promise, treatment: Treatment) -> Treated:
+    """Hash and treat a body; runs in a thread.
 
     A body whose hash is blocked, or that no row's promised hash fits, is never decoded.
     """
-    wanted = set(promised)
+    wanted, medium = set(promise.hashes), promise.medium
     digests = {"sha256": f"sha256:{hashlib.sha256(body).hexdigest()}"}
     if treatment.block.wants_md5 or any(item is not None and item.startswith("md5:") for item in wanted):
         digests["md5"] = f"md5:{hashlib.md5(body, usedforsecurity=False).hexdigest()}"
@@ -78,7 +87,7 @@ def treat_body(body: bytes, promised: Iterable[str | None], treatment: Treatment
         elif len(body) > treatment.max_image_bytes:
             media = Refusal(Status.TOO_LARGE, f"over {treatment.max_image_bytes} bytes")
         else:
-            media = treat_image(body, treatment.image)
+            media = treat_image(body, treatment.image, promise.boxes)
     except PairmillError:
         raise
     except Exception as error:  # one medium must never cost the whole part

@@ -68,7 +68,7 @@ class Retry:
         writer = RawWriter(part.id, table.select(CANDIDATE.names).cast(CANDIDATE), work.scratch, config.memory_mb << 20)
         try:
             jobs = jobs_to_retry(table)
-            self.fetch.download(jobs, table.select(["hash", "medium"]), writer)
+            self.fetch.download(jobs, table, writer)
             with work.dataset.open(old.file(".tar")) as tar:
                 _keep_others(table, tar, writer)
             made = writer.finish()

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
@@ -24,11 +24,12 @@ from pipeline.ingest.fetch.blocklist import NO_BLOCKS, BlockList, load_block_lis
 from pipeline.ingest.fetch.client import Client, tls_context
 from pipeline.ingest.fetch.config import FetchConfig
 from pipeline.ingest.fetch.manners import Manners
-from pipeline.ingest.fetch.outcome import Outcome, Treatment, treat_body
+from pipeline.ingest.fetch.outcome import Outcome, Promise, Treatment, treat_body
 from pipeline.ingest.fetch.raw import RawWriter
 from pipeline.ingest.fetch.schedule import Job, Schedule
 from pipeline.ingest.media.image import ImageConfig
 from pipeline.ingest.media.probe import MediaConfig, load_av
+from pipeline.ingest.media.retouch import face_boxes
 from pipeline.record import CANDIDATE, Status
 from pipeline.stage import Made, Part, Resources, Workspace
 
@@ -75,7 +76,7 @@ class Fetch:
         writer = RawWriter(part.id, candidates, work.scratch, self.config.memory_mb << 20)
         try:
             jobs = plan_jobs(candidates, writer, load_block_list(self.config.block))
-            self.download(jobs, candidates.select(["hash", "medium"]), writer)
+            self.download(jobs, candidates, writer)
             made = writer.finish()
         except BaseException:
             writer.abandon()
@@ -90,7 +91,7 @@ class Fetch:
         return made
 
     def download(self, jobs: list[Job], promised: pa.Table, writer: RawWriter) -> None:
-        """Put the outcome of every row of `jobs`. `promised` holds the hash and the medium of each row of the part.
+        """Put the outcome of every row of `jobs`; `promised` are the candidates of the part.
 
         Raises: StageError, OSError: this machine is in trouble; the web never is.
         """
@@ -103,8 +104,9 @@ class Fetch:
         loop = asyncio.get_running_loop()
         block = load_block_list(self.config.block)
         treatment = Treatment(self.image, self.media, self.config.max_bytes, block)
-        hashes, mediums = promised["hash"].to_pylist(), promised["medium"].to_pylist()
+        mediums = promised["medium"].to_pylist()
         config = self._with_room_for(set(mediums))
+        promises = self._promises(promised)
         # A lookup that was given up still holds its thread until the resolver's own timeout: keep some to spare.
         loop.set_default_executor(ThreadPoolExecutor(min(4 * self.config.concurrency, 256), "dns"))
         with ThreadPoolExecutor(max(1, math.ceil(self.config.cpus)), "decode") as decoders:
@@ -114,15 +116,28 @@ class Fetch:
                     for row in job.rows:
                         writer.put(row, Outcome(answer.status, answer.detail))
                     return
-                for medium in sorted({mediums[row] for row in job.rows}):
-                    rows = [row for row in job.rows if mediums[row] == medium]
-                    wanted = [hashes[row] for row in rows]
-                    treated = await loop.run_in_executor(decoders, treat_body, answer.body, wanted, treatment, medium)
-                    for row, item in zip(rows, wanted, strict=True):
+                for rows, promise in promises(job.rows):
+                    treated = await loop.run_in_executor(decoders, treat_body, answer.body, promise, treatment)
+                    for row, item in zip(rows, promise.hashes, strict=True):
                         writer.put(row, treated.for_row(item))
 
             async with Client(config) as client:
                 await Schedule(config, Manners(config, client, block).ask, settle).run(jobs)
+
+    def _promises(self, promised: pa.Table) -> Callable[[list[int]], list[tuple[list[int], Promise]]]:
+        """What the list says of the rows of one URL: one promise per medium, with the boxes of all rows to blur."""
+        mediums, hashes = promised["medium"].to_pylist(), promised["hash"].to_pylist()
+        regions = promised["regions"].to_pylist() if self.image.blur == "regions" else [None] * len(mediums)
+
+        def of(rows: list[int]) -> list[tuple[list[int], Promise]]:
+            found = []
+            for medium in sorted({mediums[row] for row in rows}):
+                same = [row for row in rows if mediums[row] == medium]
+                boxes = tuple(dict.fromkeys(box for row in same for box in face_boxes(regions[row])))
+                found.append((same, Promise(medium, tuple(hashes[row] for row in same), boxes)))
+            return found
+
+        return of
 
     def _with_room_for(self, mediums: set[str]) -> FetchConfig:
         """The settings for a part of these mediums. Raises: MissingExtra: one needs what is not installed."""

@@ -7,14 +7,16 @@ from the header before a pixel is decoded; a JPEG much larger than its target is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from PIL import Image
 from pydantic import Field
 
-from pipeline.ingest.media import jpeg, raster
+from pipeline.ingest.media import jpeg, metadata, raster
 from pipeline.ingest.media.geometry import Geometry, ResizeMode, Upscale, plan_geometry, shape, whole
 from pipeline.ingest.media.jpeg import Damaged, NotForTurbo
+from pipeline.ingest.media.retouch import Box, Retouch
 from pipeline.ingest.media.sniff import sniff
 from pipeline.recipe import RecipeTable
 from pipeline.record import Status
@@ -42,6 +44,15 @@ class ImageConfig(RecipeTable):
     """An image with more is `too_many_pixels`, judged by its header."""
     min_side_px: int = Field(default=1, ge=1)
     """An image whose shorter side is below this is `too_small`."""
+    icc: Literal["srgb", "ignore"] = "srgb"
+    """`srgb`: colours with an ICC profile of another space are converted; such an image is encoded anew. `ignore`:
+    they are taken for sRGB."""
+    exif: Literal["drop", "keep"] = "drop"
+    """What becomes of a JPEG's EXIF where it is encoded anew; the orientation is applied in any case."""
+    metadata: Literal["keep", "strip"] = "keep"
+    """What becomes of EXIF (positions among it), XMP, IPTC and comments where a JPEG keeps its bytes."""
+    blur: Literal["none", "regions"] = "none"
+    """`regions`: boxes of the list that are called `face` are blurred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +77,8 @@ class Refusal:
     detail: str
 
 
-def treat_image(body: bytes, config: ImageConfig) -> Media | Refusal:
-    """Make a stored image of a body; never raises on what the body holds."""
+def treat_image(body: bytes, config: ImageConfig, boxes: tuple[Box, ...] = ()) -> Media | Refusal:
+    """Make a stored image of a body, with `boxes` blurred; never raises on what the body holds."""
     if not body:
         return Refusal(Status.EMPTY_BODY, "0 bytes")
     mime = sniff(body)
@@ -76,10 +87,10 @@ def treat_image(body: bytes, config: ImageConfig) -> Media | Refusal:
     try:
         if mime == "image/jpeg":
             try:
-                return _treat_jpeg(body, config)
+                return _with_metadata(body, _treat_jpeg(body, config, boxes), config)
             except NotForTurbo:
                 pass
-        return _treat_raster(body, mime, config)
+        return _with_metadata(body, _treat_raster(body, mime, config, boxes), config)
     except raster.TooManyPixels as error:
         return Refusal(Status.TOO_MANY_PIXELS, _brief(error))
     except Damaged as error:
@@ -102,7 +113,7 @@ def stored_as_it_is(body: bytes) -> Media | Refusal:
     return Media(body, mime, _EXTENSIONS[mime], width, height, width, height, 1)
 
 
-def _treat_jpeg(body: bytes, config: ImageConfig) -> Media | Refusal:
+def _treat_jpeg(body: bytes, config: ImageConfig, boxes: tuple[Box, ...]) -> Media | Refusal:
     header = jpeg.read_header(body)
     if not header.one_scan and body.count(b"\xff\xda") > _MAX_SCANS:
         return Refusal(Status.DECODE_ERROR, f"more than {_MAX_SCANS} scans")
@@ -111,30 +122,46 @@ def _treat_jpeg(body: bytes, config: ImageConfig) -> Media | Refusal:
     if refusal is not None:
         return refusal
     geometry = _plan(width, height, config)
-    if header.orientation == 1 and not geometry.changes(width, height):
+    retouch = Retouch(metadata.icc_of(body) if config.icc == "srgb" else None, boxes)
+    channels = 1 if header.color == "Gray" else 3
+    if header.orientation == 1 and not geometry.changes(width, height) and not retouch.changes_pixels(channels):
         jpeg.decode(body, header, 1)  # at 1/8 scale: only to know that it is whole
         return Media(body, "image/jpeg", "jpg", width, height, width, height, 1)
     target = _upright(geometry.width, geometry.height, header.orientation)
     shrinks = target[0] < header.width and target[1] < header.height
     decoded = jpeg.decode(body, header, jpeg.least_scale(header, *target), fast_color=shrinks)
     pixels = shape(decoded, geometry, header.orientation, config.upscale)
-    data = jpeg.encode(pixels, config.quality)
+    data = jpeg.encode(retouch.apply(pixels, geometry, width, height), config.quality)
     return _encoded(data, geometry, width, height, header.orientation)
 
 
-def _treat_raster(body: bytes, mime: str, config: ImageConfig) -> Media | Refusal:
+def _treat_raster(body: bytes, mime: str, config: ImageConfig, boxes: tuple[Box, ...]) -> Media | Refusal:
     image = raster.open_image(body, mime, config.max_pixels)
     refusal = _judge_size(*image.size, config)
     if refusal is not None:
         return refusal
-    loaded = raster.load(image)
-    height, width, _ = loaded.pixels.shape
+    profile = image.info.get("icc_profile") if config.icc == "srgb" else None
+    retouch = Retouch(None if image.mode == "CMYK" else profile, boxes)
+    loaded = raster.load(image, profile)
+    height, width, channels = loaded.pixels.shape
     width, height = _upright(width, height, loaded.turn)
     geometry = _plan(width, height, config)
-    if _keeps_bytes(image, loaded, geometry, width, height):
+    if _keeps_bytes(image, loaded, geometry, width, height) and not retouch.changes_pixels(channels):
         return Media(body, mime, "jpg", width, height, width, height, 1)
-    data = jpeg.encode(shape(whole(loaded.pixels), geometry, loaded.turn, config.upscale), config.quality)
+    pixels = shape(whole(loaded.pixels), geometry, loaded.turn, config.upscale)
+    data = jpeg.encode(retouch.apply(pixels, geometry, width, height), config.quality)
     return _encoded(data, geometry, width, height, loaded.orientation)
+
+
+def _with_metadata(body: bytes, media: Media | Refusal, config: ImageConfig) -> Media | Refusal:
+    """`media` with the metadata that the recipe wants in it."""
+    if isinstance(media, Refusal):
+        return media
+    if media.data is body:
+        return replace(media, data=metadata.stripped(body)) if config.metadata == "strip" else media
+    if config.exif == "keep" and body.startswith(b"\xff\xd8"):
+        return replace(media, data=metadata.with_exif(media.data, metadata.exif_of(body)))
+    return media
 
 
 def _keeps_bytes(image: Image.Image, loaded: raster.Raster, geometry: Geometry, width: int, height: int) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pipeline.ingest.media.color import cmyk_to_srgb
 from pipeline.ingest.media.geometry import Pixels
 from pipeline.ingest.media.jpeg import Damaged, valid_orientation
 
@@ -60,12 +61,14 @@ def open_image(body: bytes, mime: str, max_pixels: int) -> Image.Image:
     return image
 
 
-def load(image: Image.Image) -> Raster:
-    """Decode the first frame. Raises: Damaged: it cannot be, or not to the end."""
+def load(image: Image.Image, profile: bytes | None = None) -> Raster:
+    """Decode the first frame; CMYK by its ICC `profile`. Raises: Damaged: it cannot be, or not to the end."""
     try:
         stated = _orientation(image)
         image.load()
         turn = _orientation(image)  # the TIFF decoder turns images upright itself, and then says so
+        if image.mode == "CMYK":
+            image = cmyk_to_srgb(image, profile)
         pixels = np.asarray(_to_8_bit(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooManyPixels(str(error)) from None

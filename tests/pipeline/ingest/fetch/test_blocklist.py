@@ -4,7 +4,7 @@ import gzip
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -30,6 +30,7 @@ def listed(tmp_path):
 
 
 @pytest.mark.parametrize("size", [16, 32])
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_table_of_digests_is_a_set(size, data):
     few = st.sampled_from([b"\0", b"\x01", b"\xff", b"\x80"]).map(lambda byte: byte * size)
@@ -72,7 +73,7 @@ def test_promised_and_received_hashes_block_without_a_look_inside(web, fetch, dr
     hashes = listed("hashes.txt", md5[0].upper(), sha256[1], f"{md5[2]}  # known", sha256[3])
     opened = []
     treat = outcome.treat_image
-    monkeypatch.setattr(outcome, "treat_image", lambda body, config: opened.append(body) or treat(body, config))
+    monkeypatch.setattr(outcome, "treat_image", lambda body, *how: opened.append(body) or treat(body, *how))
     promised = [f"md5:{md5[0]}", f"sha256:{sha256[1]}", None, None, None]
     part = fetch([web.url(f"/{i}") for i in range(5)], config={"block": {"hashes": hashes}}, hash=promised)
     assert part.statuses == ["blocklisted"] * 4 + ["success"]

@@ -2,13 +2,14 @@
 
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.ingest.fetch.pace import Pace
 from pipeline.record import Status
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.sampled_from([0.5, 2.0, 10.0]))
 def test_every_url_gets_its_turn_and_no_two_come_too_close(hosts, rate_hz):
     now = 0.0
