@@ -18,6 +18,8 @@ MAX_HEADER_BYTES = 65_536
 """A longer record header is damage."""
 
 _CHUNK_BYTES = 65_536
+_EMPTY_LINES = (b"\r\n", b"\n")
+_FILE_ENDS = "the file (or the gzip member) ends"
 _MAGIC = b"\x1f\x8b\x08"
 
 
@@ -45,23 +47,23 @@ def blocks(raw: IO[bytes], max_body_bytes: int) -> Iterator[Block]:
     pieces = _Gzip(raw, start) if start == _MAGIC else _Plain(raw, start)
     in_damage = False  # one fault for each stretch of damage, however many things look wrong in it
     while pieces.begin():
+        place = pieces.place(0)
         try:
-            while True:
-                inner = pieces.position
-                place = pieces.place(inner)
+            while line := pieces.readline(MAX_HEADER_BYTES):
+                if line in _EMPTY_LINES:
+                    continue
+                place = pieces.place(pieces.position - len(line))
                 try:
-                    found = _record(pieces, place, max_body_bytes)
+                    yield _record(pieces, line, place, max_body_bytes)
+                    in_damage = False
                 except DamageError as damage:
                     if not in_damage:
                         yield Block(place, fault=f"archive: byte {place}: {damage}")
                     in_damage = True
-                    if not pieces.to_next_record():
-                        break
-                    continue
-                if found is None:
-                    break
-                in_damage = False
-                yield found
+                    pieces.skip_to_record()
+            if pieces.is_short() and not in_damage:
+                yield Block(place, fault=f"archive: byte {place}: {_FILE_ENDS} in the middle of a gzip member")
+                in_damage = True
         except zlib.error as error:
             if not in_damage:
                 yield Block(place, fault=f"archive: byte {place}: damaged gzip data: {error}")
@@ -69,25 +71,20 @@ def blocks(raw: IO[bytes], max_body_bytes: int) -> Iterator[Block]:
             pieces.skip_damage()
 
 
-def _record(pieces: _Pieces, place: str, max_body_bytes: int) -> Block | None:
-    """The record that begins here; None where the piece ends."""
-    line = pieces.readline(MAX_HEADER_BYTES)
-    while line in (b"\r\n", b"\n"):
-        line = pieces.readline(MAX_HEADER_BYTES)
-    if not line:
-        pieces.check_end()
-        return None
+def _record(pieces: _Pieces, line: bytes, place: str, max_body_bytes: int) -> Block:
+    """The record that begins with this line. Raises: DamageError: there is none, or it is not whole."""
     if not line.startswith(b"WARC/"):
-        raise DamageError("no WARC record begins here")
+        ends = not line.endswith(b"\n") and len(line) < MAX_HEADER_BYTES
+        raise DamageError(f"{_FILE_ENDS} before a record" if ends else "no WARC record begins here")
     header = line
     length = None
-    while line not in (b"\r\n", b"\n"):
+    while line not in _EMPTY_LINES:
         line = pieces.readline(MAX_HEADER_BYTES)
         header += line
-        if not line.endswith(b"\n") or len(header) > MAX_HEADER_BYTES:
-            pieces.check_end()
-            wrong = "the file ends in a record's header" if not line else "a record's header has no end"
-            raise DamageError(wrong)
+        if len(header) > MAX_HEADER_BYTES:
+            raise DamageError("a record's header has no end")
+        if not line.endswith(b"\n"):
+            raise DamageError(f"{_FILE_ENDS} in a record's header")
         name, _, value = line.partition(b":")
         if name.strip().lower() == b"content-length":
             length = value.strip()
@@ -97,8 +94,7 @@ def _record(pieces: _Pieces, place: str, max_body_bytes: int) -> Block | None:
     body = pieces.read(min(wanted, max_body_bytes))
     num_skipped = pieces.skip(wanted - len(body)) if len(body) == max_body_bytes else 0
     if len(body) + num_skipped < wanted:
-        pieces.check_end()
-        raise DamageError(f"the file ends in the record: {len(body) + num_skipped} of {wanted} bytes are there")
+        raise DamageError(f"{_FILE_ENDS} in the record: {len(body) + num_skipped} of {wanted} bytes are there")
     return Block(place, header, body, cut=num_skipped > 0)
 
 
@@ -120,8 +116,9 @@ class _Pieces:
         """How a record that begins there is named."""
         raise NotImplementedError
 
-    def check_end(self) -> None:
-        """Raise `DamageError` where the piece ended before its time."""
+    def is_short(self) -> bool:
+        """Whether the stream ended before the piece did."""
+        return False
 
     def skip_damage(self) -> None:
         """Go on after data that cannot be unpacked."""
@@ -167,15 +164,13 @@ class _Pieces:
         self.position += len(line)
         return line
 
-    def to_next_record(self) -> bool:
-        """Read past lines up to one that opens a record; False where the piece has none left."""
-        while True:
-            if self._buffer.startswith(b"WARC/"):
-                return True
-            if not self.readline(MAX_HEADER_BYTES):
-                return False
-            if len(self._buffer) < 5:
-                self._buffer += self.fill()
+    def skip_to_record(self) -> None:
+        """Read past lines up to one that opens a record, or to the end of the piece."""
+        while not self._buffer.startswith(b"WARC/"):
+            if len(self._buffer) < 5 and (more := self.fill()):
+                self._buffer += more
+            elif not self.readline(MAX_HEADER_BYTES):
+                return
 
     def _raw_chunk(self) -> bytes:
         if self._input:
@@ -222,9 +217,8 @@ class _Gzip(_Pieces):
     def place(self, position: int) -> str:
         return str(self._member) if position == 0 else f"{self._member}+{position}"
 
-    def check_end(self) -> None:
-        if not self._unpack.eof and not self._buffer:
-            raise DamageError(f"the file ends in the middle of a gzip member, at byte {self._num_raw}")
+    def is_short(self) -> bool:
+        return not self._unpack.eof
 
     def skip_damage(self) -> None:
         """To the next bytes that look like the start of a member, after the one that is damaged."""

@@ -48,8 +48,9 @@ def decode(body: bytes, header_charset: str | None) -> tuple[str, str]:
         try:
             return body.decode("utf-8"), "utf-8"
         except UnicodeDecodeError as error:
-            # a page cut in the middle of a character is still UTF-8
-            name = "utf-8" if len(body) - error.start < 4 else "cp1252"
+            # a page cut in the middle of a character is UTF-8 still
+            is_cut = error.reason == "unexpected end of data" and not body[: error.start].isascii()
+            name = "utf-8" if is_cut else "cp1252"
     return body.decode(name, "replace"), name
 
 

@@ -2,7 +2,7 @@
 
 Takes decoded HTML (any text at all) and the page's own address; gives `Page`: images in document order with absolute
 http(s) links, the page's language, and every robots statement in it. The largest picture wins: by the `w` or `x` of
-`srcset` and `<picture>`, else the lazy-loading attribute, else `src`. Work is bounded: see `tame`.
+`srcset` and `<picture>`, else the lazy-loading attribute, else `src`. Work is bounded: see `tame.py`.
 Sources: html.spec.whatwg.org, ogp.me (structured image properties).
 """
 
@@ -16,22 +16,12 @@ from typing import Any
 from selectolax.lexbor import LexborHTMLParser
 
 from pipeline.ingest.sources.links import MAX_CANDIDATES, best_url, join
+from pipeline.ingest.sources.tame import tame
 
-MAX_DEPTH = 2_000
-MAX_TAG_CHARS = 16_384
-
-_MANY_TAGS = 5_000
-_LONG_PAGE = 65_536
 _MAX_ANCESTORS = 100
 _MAX_TEXT_CHARS = 100_000
 _LAZY = ("data-src", "data-lazy-src", "data-original")
 _SRCSETS = ("srcset", "data-srcset", "data-lazy-srcset")
-_TAG = re.compile(r"""<(/?)([a-zA-Z][^\s/>]{0,40})(?:[^"'>]++|"[^"]*+"|'[^']*+')*+>?""")
-_FLAT = frozenset(
-    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
-    | {"p", "li", "dt", "dd", "tr", "td", "th", "option", "thead", "tbody", "tfoot"}
-)
-"""Elements without content, and those whose end tag is often left out and implied by the next of their kind."""
 _INLINE = frozenset(
     {"a", "abbr", "b", "bdi", "bdo", "cite", "code", "em", "font", "i", "kbd", "mark", "q", "s", "small", "span"}
     | {"strong", "sub", "sup", "time", "tt", "u", "var"}
@@ -42,10 +32,14 @@ _LANG = re.compile(r"([a-zA-Z]{2,3})(?:[-_][a-zA-Z0-9_-]*)?\Z")
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture of a page: its absolute link and its texts as (text, kind), kind in alt, title, figcaption, og."""
+    """A picture of a page: its absolute link and its texts as (text, kind), kind in alt, title, figcaption, og.
 
+    `index` counts all pictures of the page, also those without a link or a text: Open Graph images, then `<img>`.
+    """
+
+    index: int
     url: str
-    texts: tuple[tuple[str, str], ...] = ()
+    texts: tuple[tuple[str, str], ...]
     lang: str | None = None
 
 
@@ -54,15 +48,16 @@ class Page:
     """What a page holds for us. `robots` are (name, content) of its meta elements that speak to robots, in order."""
 
     images: list[Image] = field(default_factory=list)
+    """Those with a link and a text."""
     num_images: int = 0
-    """Pictures on the page, with those over the limit."""
+    """Pictures on the page, with those over the limit, and those without a link or a text."""
     robots: list[tuple[str, str]] = field(default_factory=list)
     cut: bool = False
     """The page was too deep to read to its end."""
 
 
 def read_page(html: str, page_url: str, max_images: int) -> Page:
-    """The images of a page, at most `max_images`; never raises on any text."""
+    """The images of a page among its first `max_images`; never raises on any text."""
     html, cut = tame(html)
     tree = LexborHTMLParser(html)
     root_lang = None
@@ -76,40 +71,14 @@ def read_page(html: str, page_url: str, max_images: int) -> Page:
         elif node.tag == "meta":
             metas.append((attributes.get("property") or attributes.get("name"), attributes.get("content")))
     images = og_images(metas, base_url, root_lang)
-    captions: dict[int, str] = {}
+    num_og = len(images)
     nodes = tree.css("img")
-    for node in nodes[: 4 * max_images]:  # some have no link, and are not counted
-        url = _best_url(node, base_url)
-        if url is not None:
-            images.append(_image(node, url, root_lang, captions))
-    num_images = len(images) + max(0, len(nodes) - 4 * max_images)
-    return Page(images[:max_images], num_images, robots_of(metas), cut)
-
-
-def tame(html: str) -> tuple[str, bool]:
-    """`html` without what makes a parser slow, and whether its end is lost.
-
-    Parsers take time quadratic in the depth of the tree (200,000 nested `<div>`: over a minute) and in the number of
-    attributes of one tag (100,000: 20 s). So a page is cut where `MAX_DEPTH` elements are open, by a count that knows
-    implied ends but not every rule, and a tag of more than `MAX_TAG_CHARS`, of which over a tenth is space, is left
-    out. Pages of few tags and few characters cannot be slow and are not looked at.
-    """
-    many_tags = html.count("<") > _MANY_TAGS
-    if not many_tags and len(html) < _LONG_PAGE:
-        return html, False
-    depth = 0
-    kept: list[str] = []
-    at = 0
-    for tag in _TAG.finditer(html):
-        start, end = tag.span()
-        if end - start > MAX_TAG_CHARS and _num_gaps(tag[0]) > (end - start) // 10:
-            kept.append(html[at:start])
-            at = end
-        elif many_tags and tag[2].lower() not in _FLAT:
-            depth = max(0, depth - 1) if tag[1] else depth + 1
-            if depth > MAX_DEPTH:
-                return "".join([*kept, html[at:start]]), True
-    return ("".join([*kept, html[at:]]), False) if kept else (html, False)
+    captions: dict[int, str] = {}
+    for index, node in enumerate(nodes[: max(0, max_images - num_og)], num_og):
+        image = _image(node, index, base_url, root_lang, captions)
+        if image is not None:
+            images.append(image)
+    return Page(images[:max_images], num_og + len(nodes), robots_of(metas), cut)
 
 
 def language(tag: str | None) -> str | None:
@@ -141,8 +110,8 @@ def og_images(metas: Iterable[tuple[Any, Any]], base_url: str, lang: str | None)
             shared.setdefault(name, plain(content))
     page_texts = [shared.get("og:title", ""), shared.get("og:description", "")]
     return [
-        Image(url, tuple((text, "og") for text in dict.fromkeys([*alts, *page_texts]) if text), lang)
-        for url, alts in found
+        Image(index, url, tuple((text, "og") for text in dict.fromkeys([*alts, *page_texts]) if text), lang)
+        for index, (url, alts) in enumerate(found)
     ]
 
 
@@ -155,19 +124,7 @@ def robots_of(metas: Iterable[tuple[Any, Any]]) -> list[tuple[str, str]]:
     ]
 
 
-def _best_url(node: Any, base_url: str) -> str | None:
-    attributes = node.attributes
-    srcsets = [attributes[name] for name in _SRCSETS if attributes.get(name)]
-    parent = node.parent
-    if parent is not None and parent.tag == "picture":
-        for source in parent.css("source")[:MAX_CANDIDATES]:
-            others = source.attributes
-            srcsets += [others[name] for name in _SRCSETS if others.get(name)]
-    lazy = [attributes[name] for name in _LAZY if attributes.get(name)]
-    return best_url(srcsets, lazy, attributes.get("src"), base_url)
-
-
-def _image(node: Any, url: str, root_lang: str | None, captions: dict[int, str]) -> Image:
+def _image(node: Any, index: int, base_url: str, root_lang: str | None, captions: dict[int, str]) -> Image | None:
     attributes = node.attributes
     lang = language(attributes.get("lang"))
     caption = None
@@ -183,8 +140,20 @@ def _image(node: Any, url: str, root_lang: str | None, captions: dict[int, str])
             lang = language(above.attributes.get("lang"))
         above = above.parent
     texts = [(plain(attributes.get("alt")), "alt"), (plain(attributes.get("title")), "title")]
-    texts.append((caption or "", "figcaption"))
-    return Image(url, tuple(item for item in texts if item[0]), lang or root_lang)
+    texts = [item for item in [*texts, (caption or "", "figcaption")] if item[0]]
+    url = _address(node, attributes, base_url) if texts else None
+    return None if url is None else Image(index, url, tuple(texts), lang or root_lang)
+
+
+def _address(node: Any, attributes: dict[str, str | None], base_url: str) -> str | None:
+    srcsets = [value for name in _SRCSETS if (value := attributes.get(name))]
+    parent = node.parent
+    if parent is not None and parent.tag == "picture":
+        for source in parent.css("source")[:MAX_CANDIDATES]:
+            others = source.attributes
+            srcsets += [value for name in _SRCSETS if (value := others.get(name))]
+    lazy = [value for name in _LAZY if (value := attributes.get(name))]
+    return best_url(srcsets, lazy, attributes.get("src"), base_url)
 
 
 def _caption(figure: Any) -> str:
@@ -213,7 +182,3 @@ def _caption(figure: Any) -> str:
         if size > _MAX_TEXT_CHARS:
             break
     return plain("".join(parts))
-
-
-def _num_gaps(tag: str) -> int:
-    return sum(tag.count(gap) for gap in " \n\t\r\f/")

@@ -13,6 +13,9 @@ MAX_CANDIDATES = 64
 """Further candidates of a srcset are not looked at."""
 
 _DESCRIPTOR = re.compile(r"(\d{1,9}|\d{1,6}\.\d{1,6})([wx])\Z")
+_GAP = re.compile(r"[\s,]*+")
+_LINK = re.compile(r"\S*+")
+_DESCRIPTORS = re.compile(r"(?:[^,(]++|\([^)]*+\)?)*+")
 
 
 def join(base_url: str, link: str) -> str | None:
@@ -29,41 +32,35 @@ def join(base_url: str, link: str) -> str | None:
 
 
 def srcset(value: str) -> Iterator[tuple[str, float, str]]:
-    """The candidates of a srcset as (link, number, `w` or `x`); without a descriptor, or a wrong one, 1x."""
+    """The candidates of a srcset as (link, number, `w` or `x`), 1x where none is given; malformed ones left out."""
     at = 0
     for _ in range(MAX_CANDIDATES):
-        while at < len(value) and (value[at].isspace() or value[at] == ","):
-            at += 1
-        start = at
-        while at < len(value) and not value[at].isspace():
-            at += 1
+        at = _match_end(_GAP, value, at)
+        start, at = at, _match_end(_LINK, value, at)
         link = value[start:at]
         if not link:
             return
         words: list[str] = []
         if not link.endswith(","):
-            end = value.find(",", at)
-            end = len(value) if end < 0 else end
-            words = value[at:end].split()
-            at = end
+            start, at = at, _match_end(_DESCRIPTORS, value, at)
+            words = value[start:at].split()
         found = [match for word in words[:4] if (match := _DESCRIPTOR.match(word)) is not None]
-        yield (link.rstrip(","), float(found[0][1]), found[0][2]) if found else (link.rstrip(","), 1.0, "x")
+        if not words:
+            yield link.rstrip(","), 1.0, "x"
+        elif found and len(found) == len(words):
+            yield link, float(found[0][1]), found[0][2]
+
+
+def _match_end(pattern: re.Pattern[str], value: str, at: int) -> int:
+    found = pattern.match(value, at)
+    return at if found is None else found.end()
 
 
 def best_url(srcsets: Sequence[str], lazy: Sequence[str], src: str | None, base_url: str) -> str | None:
     """The largest picture: by width, by density over 1, the lazy link, `src`, then whatever a srcset names."""
-    sized: list[tuple[int, float, str]] = []
-    for value in srcsets:
-        for link, number, unit in srcset(value):
-            url = join(base_url, link)
-            if url is not None:
-                sized.append((1 if unit == "w" else 0, number, url))
-    if sized:
-        is_width, number, url = max(sized, key=lambda item: item[:2])  # of equals, the first
-        if is_width or number > 1:
-            return url
-    for link in [*lazy, *([] if src is None else [src])]:
-        url = join(base_url, link)
-        if url is not None:
-            return url
-    return sized[0][2] if sized else None
+    sized = [(unit == "w", number, link) for value in srcsets for link, number, unit in srcset(value)]
+    sized.sort(key=lambda item: item[:2], reverse=True)  # stable: of equals, the first
+    links = [link for is_width, number, link in sized if is_width or number > 1]
+    links += [*lazy, *([] if src is None else [src])]
+    links += [link for is_width, number, link in sized if not is_width and number <= 1]
+    return next((url for link in links if (url := join(base_url, link)) is not None), None)

@@ -3,8 +3,8 @@
 Of all records, successful HTML responses are read, as `html.py` tells; other records hold no pairs and give no rows.
 A picture is a row where one of its texts is of a required kind and long enough; the same picture with the same texts
 is one row a page. Its identifier is `<file>#<place of the record>#<place on the page>`, the place on the page counted
-over all pictures, so that it stays when the settings change. Where the archive is damaged, one row with a fault says
-so and reading goes on behind it.
+over all its pictures, so that it stays when the settings change. Where the archive is damaged, one row with a fault
+says so and reading goes on behind it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class CrawlConfig(SourceConfig):
 class WarcConfig(CrawlConfig):
     """Settings of the `warc` source."""
 
-    max_page_bytes: int = Field(default=2_097_152, ge=1)
+    max_page_bytes: int = Field(default=1_048_576, ge=1)
     """A longer page is read up to here, and the `meta` of its rows says `"cut": true`."""
 
 
@@ -115,16 +115,16 @@ class Crawl(Source):
             return
         fault = self._refusal(found) if self.config.page_optout == "respect" else None
         seen = set()
-        for index, image in enumerate(found.page.images):
+        for image in found.page.images:
             if (image.url, image.texts) in seen or not any(map(self._counts, image.texts)):
                 continue
             seen.add((image.url, image.texts))
             texts = [RowText(text, kind, image.lang) for text, kind in image.texts]
-            yield Row(number, image.url, texts, source_id=f"{where}#{index}", meta=found.meta, fault=fault)
+            yield Row(number, image.url, texts, source_id=f"{where}#{image.index}", meta=found.meta, fault=fault)
             number += 1
-        num_images = found.page.num_images
-        if num_images > len(found.page.images):
-            words = f"page: {num_images} pictures, of which the first {len(found.page.images)} are read"
+        limit = self.config.max_images_per_page
+        if found.page.num_images > limit:
+            words = f"page: {found.page.num_images} pictures, of which the first {limit} are read"
             yield Row(number, source_id=f"{where}#more", meta=found.meta, fault=words)
 
     def _counts(self, text: tuple[str, str]) -> bool:
@@ -162,19 +162,20 @@ class Warc(Crawl):
         """The page of a successful HTML response."""
         if b"response" not in block.header.lower():
             return None
-        try:
-            record = _response(block, "all")
-        except (OSError, ValueError) as error:
-            return f"page: cannot be unpacked: {error}"
-        if record is None:
-            return None
-        try:
-            body, is_cut = _payload(record, self.config.max_page_bytes)
-        except OSError as error:
-            # many crawlers unpack a body and keep the header that says it is packed
-            body, is_cut = _payload(_response(block, "none"), self.config.max_page_bytes)
-            if not body.lstrip().startswith((b"<", b"\xef\xbb\xbf")):
-                return f"page: cannot be unpacked: {error}"
+        trouble: Exception | None = None
+        for unpack in ("all", "none"):  # many crawlers unpack a body and keep the header that says it is packed
+            try:
+                record = _response(block, unpack)
+                if record is None:
+                    return None
+                body, is_cut = _payload(record, self.config.max_page_bytes)
+            except (OSError, ValueError) as error:
+                trouble = trouble or error
+                continue
+            if trouble is None or body.lstrip().startswith((b"<", b"\xef\xbb\xbf")):
+                break
+        else:
+            return f"page: cannot be unpacked: {trouble}"
         text, name = decode(body, record.http_charset)
         page_url, date = record.headers["WARC-Target-URI"].strip().strip("<>"), record.headers.get("WARC-Date")
         page = read_page(text, page_url, self.config.max_images_per_page)
@@ -198,12 +199,7 @@ def _response(block: Block, unpack: Literal["all", "none"]) -> WarcRecord | None
     page_url = (record.headers.get("WARC-Target-URI") or "").strip().strip("<>").lower()
     if record.record_type != WarcRecordType.response or not page_url.startswith(("http://", "https://")):
         return None
-    try:
-        record.parse_http(auto_decode=unpack)
-    except OSError:
-        if unpack == "none":
-            raise
-        return _response(block, "none")  # an encoding that nobody knows, or one of an empty body
+    record.parse_http(auto_decode=unpack)
     headers = record.http_headers
     kinds = f"{headers.get('Content-Type')} {record.headers.get('WARC-Identified-Payload-Type')}".lower()
     good = headers.status_code is not None and 200 <= headers.status_code < 300 and "html" in kinds

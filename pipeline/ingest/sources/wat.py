@@ -81,14 +81,16 @@ def _page(html: dict[str, Any], page_url: str, max_images: int) -> Page:
     named = {name.lower(): content for name, content in metas if isinstance(name, str) and isinstance(content, str)}
     lang = language(named.get("html@/lang") or named.get("html@/xml:lang"))
     images = og_images(metas, base_url, lang)
+    num_images = len(images)
     for link in _list(html.get("Links")):
         if not isinstance(link, dict) or link.get("path") != "IMG@/src":
             continue
-        url = join(base_url, _text(link, "url"))
+        texts = tuple((text, kind) for kind in ("alt", "title") if (text := plain(_text(link, kind))))
+        url = join(base_url, _text(link, "url")) if texts and num_images < max_images else None
         if url is not None:
-            texts = tuple((text, kind) for kind in ("alt", "title") if (text := plain(_text(link, kind))))
-            images.append(Image(url, texts, lang))
-    return Page(images[:max_images], len(images), robots_of(metas))
+            images.append(Image(num_images, url, texts, lang))
+        num_images += 1
+    return Page(images[:max_images], num_images, robots_of(metas))
 
 
 def _at(value: Any, *names: str) -> dict[str, Any]:
