@@ -62,7 +62,7 @@ class Coco(Source):
                 continue
             meta = {key: value for key, value in image.items() if key not in ("id", "coco_url", "license")}
             of_image = notes.get(image["id"]) or _Notes()
-            meta["license"] = licences.get(image.get("license"))
+            meta["license"] = _named(licences, image.get("license"))
             meta["crowds"] = of_image.crowds or None
             yield Row(
                 number,
@@ -105,7 +105,7 @@ def _notes(path: str) -> dict[Any, _Notes]:
             mask = _mask(note.get("segmentation"), *sizes.get(note["image_id"], (None, None)))
         except ValueError as error:
             of_image.fault, mask = f"region: {error}", None
-        of_image.regions.append(RowRegion(note["bbox"], names.get(note.get("category_id")), mask))
+        of_image.regions.append(RowRegion(note["bbox"], _named(names, note.get("category_id")), mask))
     return notes
 
 
@@ -127,3 +127,7 @@ def _by_id(path: str, key: str, field_name: str) -> dict[Any, Any]:
     except SourceError:
         return {}
     return {item["id"]: item.get(field_name) for item in items if isinstance(item.get("id"), (int, str))}
+
+
+def _named(names: dict[Any, Any], key: Any) -> Any:
+    return names.get(key) if isinstance(key, (int, str)) else None

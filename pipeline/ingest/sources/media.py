@@ -26,10 +26,13 @@ class OwnMediaConfig(SourceConfig):
 
 
 def media_url(base: str | None, name: Any) -> str | None:
-    """The URL of the file `name` under `base`; None where either is missing, so that the row gets a fault."""
+    """The URL of the file `name` under `base`; None where there is none, so that the row gets a fault."""
     if base is None or not isinstance(name, str) or not name:
         return None
     base = base.rstrip("/")
     if "://" not in base:
         base = f"file://{quote(str(Path(base).expanduser().absolute()), errors='surrogateescape')}"
-    return f"{base}/{quote(name.lstrip('/'), errors='surrogateescape')}"
+    try:
+        return f"{base}/{quote(name.lstrip('/'), errors='surrogateescape')}"
+    except UnicodeEncodeError:  # half a character, out of JSON
+        return None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 from pipeline.errors import SourceError
 from pipeline.ingest.sources.files import ListFile, beside, exists
@@ -32,8 +31,9 @@ class VisualGenome(Source):
     def check_file(self, file: ListFile) -> None:
         """Regions must be there, and the addresses of the images beside them."""
         first = first_item(file.path, None, ("id", "regions"))
-        if first is not None and first["regions"]:
-            lacking = {"phrase", *_SIDES} - set(first["regions"][0])
+        regions = first["regions"] if first is not None else None
+        if isinstance(regions, list) and regions and isinstance(regions[0], dict):
+            lacking = {"phrase", *_SIDES} - set(regions[0])
             if lacking:
                 raise SourceError(f"{file.path}: its first region has no {sorted(lacking)[0]!r}.")
         images = beside(file.path, "image_data.json")
@@ -72,4 +72,4 @@ class VisualGenome(Source):
         """The address, or the same file (`VG_100K/1.jpg`) where the recipe has the images."""
         if self.config.media is None or not isinstance(url, str):
             return url
-        return media_url(self.config.media, "/".join(urlsplit(url).path.split("/")[-2:]))
+        return media_url(self.config.media, "/".join(url.partition("?")[0].split("/")[-2:]))

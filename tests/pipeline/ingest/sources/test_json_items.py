@@ -5,7 +5,7 @@ import json
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import SourceError
@@ -34,6 +34,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("json")
 
 
+@settings(deadline=None)
 @given(items=st.lists(VALUES, max_size=5), chunk=st.sampled_from([1, 7, 64]), indent=st.sampled_from([None, 1]),
        is_ascii=st.booleans())
 def test_the_same_items_as_json_has(folder, items, chunk, indent, is_ascii):
