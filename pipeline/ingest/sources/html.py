@@ -149,11 +149,23 @@ def _address(node: Any, attributes: dict[str, str | None], base_url: str) -> str
     srcsets = [value for name in _SRCSETS if (value := attributes.get(name))]
     parent = node.parent
     if parent is not None and parent.tag == "picture":
-        for source in parent.css("source")[:MAX_CANDIDATES]:
-            others = source.attributes
+        for others in _sources(node):
             srcsets += [value for name in _SRCSETS if (value := others.get(name))]
     lazy = [value for name in _LAZY if (value := attributes.get(name))]
     return best_url(srcsets, lazy, attributes.get("src"), base_url)
+
+
+def _sources(node: Any) -> list[dict[str, str | None]]:
+    """The attributes of the `<source>` elements before a picture's `<img>`, in order."""
+    found = []
+    before = node.prev
+    for _ in range(2 * MAX_CANDIDATES):  # text lies between them
+        if before is None:
+            break
+        if before.tag == "source":
+            found.append(before.attributes)
+        before = before.prev
+    return found[::-1]
 
 
 def _caption(figure: Any) -> str:

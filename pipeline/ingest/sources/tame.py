@@ -13,16 +13,18 @@ import re
 
 MAX_DEPTH = 2_000
 """Elements open at once."""
-MAX_TAG_CHARS = 16_384
-"""A longer tag is left out where over a tenth of it separates attributes; one with a long value is not."""
+MAX_ATTRIBUTES = 2_000
+"""Of a tag longer than `_LONG_TAG`, which is left out if it has more."""
 
 _MANY_TAGS = 5_000
 _LONG_PAGE = 65_536
+_LONG_TAG = 16_384
 _MAX_SEARCH = 64
 _TAG = re.compile(
     r"""<!--[^-]*+(?:-(?!->)[^-]*+)*+|<[!?][^>]*+|</[^a-zA-Z>][^>]*+"""  # comments, and what is read as one
     r"""|<(/?)([a-zA-Z][^\s/>]{0,40})(?:[^"'>]++|"[^"]*+"|'[^']*+')*+>?"""
 )
+_QUOTED = re.compile(r""""[^"]*+"|'[^']*+'""")
 _FLAT = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
     | {"p", "li", "dt", "dd", "tr", "td", "th", "option", "thead", "tbody", "tfoot"}
@@ -61,7 +63,7 @@ def tame(html: str) -> tuple[str, bool]:
             raw = None if tag[1] and name == raw else raw
             continue
         start, end = tag.span()
-        if end - start > MAX_TAG_CHARS and _num_gaps(tag[0]) > (end - start) // 10:
+        if end - start > _LONG_TAG and _num_attributes(tag[0]) > MAX_ATTRIBUTES:
             kept.append(html[at:start])
             at = end
         elif not many_tags or name in _FLAT:
@@ -87,5 +89,6 @@ def _close(open_names: list[str], name: str) -> None:
             return
 
 
-def _num_gaps(tag: str) -> int:
-    return sum(tag.count(gap) for gap in " \n\t\r\f/")
+def _num_attributes(tag: str) -> int:
+    """At least as many as the tag has: its pieces between spaces, slashes and quoted values."""
+    return len(_QUOTED.sub(" ", tag).replace("/", " ").split())
