@@ -9,6 +9,7 @@ cutting of the list, the pool of processes and the logger. Of pairmill everythin
 """
 
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -79,34 +80,29 @@ def pairmill_tasks():
 
 
 def bare_codec(folder, images):
-    """Decode, resize and encode: the library calls alone, at the same scale and quality, in one thread."""
+    """Decode, resize and encode: the calls to libraries that the stage makes, in a row, in one thread."""
     import cv2
-    import simplejpeg
 
-    from pipeline.ingest.media.geometry import plan_geometry
-    from pipeline.ingest.media.jpeg import least_scale, read_header
+    from pipeline.ingest.media import geometry, jpeg
 
     cv2.setNumThreads(1)
-    bodies = [file.read_bytes() for file in sorted(Path(folder).glob("*.jpg"))]
     plans = []
-    for body in bodies:
-        header = read_header(body)
-        to = plan_geometry(header.width, header.height, "keep_ratio", SIZE_PX, True)
-        eighths = least_scale(header, to.width, to.height)
-        least = (-(-header.width * eighths // 8), -(-header.height * eighths // 8))
-        plans.append((body, least, (to.width, to.height)))
+    for file in sorted(Path(folder).glob("*.jpg")):
+        body = file.read_bytes()
+        header = jpeg.read_header(body)
+        to = geometry.plan_geometry(header.width, header.height, "keep_ratio", SIZE_PX, True)
+        plans.append((body, header, to, jpeg.least_scale(header, to.width, to.height)))
     with Meter() as meter:
         for k in range(images):
-            body, (width, height), size = plans[k % len(plans)]
-            pixels = simplejpeg.decode_jpeg(body, "RGB", min_width=width, min_height=height)
-            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-            simplejpeg.encode_jpeg(pixels, QUALITY, "RGB", "420")
+            body, header, to, eighths = plans[k % len(plans)]
+            decoded = jpeg.decode(body, header, eighths, fast_color=True)
+            jpeg.encode(geometry.shape(decoded, to, 1, "lanczos"), QUALITY)
     return {"cpu_s": meter.cpu_s, "wall_s": meter.wall_s, "ok": images}
 
 
 def img2dataset_tasks():
-    import img2dataset.main as peer
-
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import asks a registry otherwise
+    peer = importlib.import_module("img2dataset.main")  # the package hides its module behind a function
     spent = []
 
     def in_this_process(_processes, downloader, reader, _subjob, _retries):

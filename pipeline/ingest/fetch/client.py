@@ -23,6 +23,7 @@ from pipeline.ingest.fetch.body import read_body
 from pipeline.ingest.fetch.config import FetchConfig
 from pipeline.ingest.fetch.guard import Guard, refused
 from pipeline.ingest.fetch.local import read_local
+from pipeline.ingest.fetch.names import Names
 from pipeline.ingest.fetch.optout import opt_out, product_token
 from pipeline.record import Status
 
@@ -35,6 +36,8 @@ _OWN_STATUS = {
 }
 _MAX_DETAIL = 120
 _CLOSE = {"Connection": "close"}
+_READ_AHEAD = 1 << 18
+"""Bytes of a body that may wait to be read; with less, large bodies stop and start their connections."""
 _OUR_TROUBLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 """What says nothing about a URL; recorded as its status it would be a lie that no retry undoes."""
 
@@ -46,7 +49,7 @@ class Client:
         self._config = config
         self._guard = Guard(config.ports, config.allow_private)
         self._agent = product_token(config.user_agent)
-        self._resolver = resolver
+        self.names = Names(config.dns_cache_s, resolver)
         self._session: aiohttp.ClientSession | None = None
         self.permit: Callable[[URL], Awaitable[Answer | None]] | None = None
         """Asked about every URL that another redirects to; an answer stands in its place."""
@@ -56,10 +59,8 @@ class Client:
         connector = aiohttp.TCPConnector(
             limit=0,  # the schedule bounds how many there are
             ssl=tls_context(config.tls, config.ca_file),
-            resolver=self._resolver,
-            use_dns_cache=config.dns_cache_s > 0,
-            ttl_dns_cache=config.dns_cache_s,
-            dns_cache_max_size=100_000,
+            resolver=self.names,
+            use_dns_cache=False,  # the names keep their answers themselves
             keepalive_timeout=15,
             socket_factory=self._guard.make_socket,
         )
@@ -68,6 +69,7 @@ class Client:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout_s),
             headers={"User-Agent": config.user_agent, "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"},
             auto_decompress=False,
+            read_bufsize=_READ_AHEAD,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
@@ -78,11 +80,12 @@ class Client:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+            await self.names.close()
 
     def with_settings(self, config: FetchConfig) -> Client:
         """A client of other settings on the connections of this one, inside whose block it may be used."""
-        client = Client(config, self._resolver)
-        client._session = self._session
+        client = Client(config)
+        client.names, client._session = self.names, self._session
         return client
 
     async def try_once(self, url: str, keep_alive: bool = True) -> Answer:

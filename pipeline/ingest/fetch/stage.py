@@ -23,7 +23,9 @@ from pipeline.ingest.fetch.answer import Answer
 from pipeline.ingest.fetch.blocklist import NO_BLOCKS, BlockList, load_block_list
 from pipeline.ingest.fetch.client import Client, tls_context
 from pipeline.ingest.fetch.config import FetchConfig
+from pipeline.ingest.fetch.loop import run_in_loop
 from pipeline.ingest.fetch.manners import Manners
+from pipeline.ingest.fetch.names import looked_up_ahead
 from pipeline.ingest.fetch.outcome import Outcome, Promise, Treatment, treat_body
 from pipeline.ingest.fetch.raw import RawWriter
 from pipeline.ingest.fetch.schedule import Job, Schedule
@@ -96,7 +98,7 @@ class Fetch:
         Raises: StageError, OSError: this machine is in trouble; the web never is.
         """
         try:
-            asyncio.run(self._fetch(jobs, promised, writer))
+            run_in_loop(self._fetch(jobs, promised, writer))
         except ExceptionGroup as group:  # of the workers' task group; the first is what went wrong
             raise group.exceptions[0] from group
 
@@ -121,7 +123,8 @@ class Fetch:
                     for row, item in zip(rows, promise.hashes, strict=True):
                         writer.put(row, treated.for_row(item))
 
-            async with Client(config) as client:
+            urls = (job.url for job in jobs)
+            async with Client(config) as client, looked_up_ahead(client.names, urls, block):
                 await Schedule(config, Manners(config, client, block).ask, settle).run(jobs)
 
     def _promises(self, promised: pa.Table) -> Callable[[list[int]], list[tuple[list[int], Promise]]]:
