@@ -6,13 +6,12 @@ The five lines of an image follow each other. For the splits in use (1,000 image
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import IO
 
 from pipeline.errors import SourceError
-from pipeline.ingest.sources.files import UNREADABLE, ListFile, open_list
-from pipeline.ingest.sources.lines import Record, read_lines, tab_fields
+from pipeline.ingest.sources.files import ListFile, open_list
+from pipeline.ingest.sources.lines import Record, first_records, read_lines, tab_fields
 from pipeline.ingest.sources.media import OwnMediaConfig, media_url
 from pipeline.ingest.sources.rows import Row, RowText
 from pipeline.ingest.sources.source import Source
@@ -29,19 +28,15 @@ class Flickr30k(Source):
 
     def check_file(self, file: ListFile) -> None:
         """The first line must be `name#number <tab> caption`."""
-        try:
-            with open_list(file.path) as stream:
-                first = next(_lines(stream), None)
-        except UNREADABLE as error:
-            raise SourceError(f"{file.path}: cannot be read: {error}") from None
-        if first is None or first.fault is not None:
-            found = "empty" if first is None else f"first {first.fault}"
+        first = first_records(file.path, _captions, 1)
+        if not first or first[0].fault is not None:
+            found = f"first {first[0].fault}" if first else "empty"
             raise SourceError(f"{file.path}: {found}; wanted lines of name.jpg#0 <tab> caption.")
 
     def rows(self, file: ListFile) -> Iterator[Row]:
         """One row per image, numbered by its first line; a line that cannot be read is a row of its own."""
         with open_list(file.path) as stream:
-            for name, lines in groupby(_lines(stream), _image_of):
+            for name, lines in groupby(_captions(read_lines(stream)), _image_of):
                 of_image = list(lines)
                 if name is None:
                     yield from (Row(line.number, fault=line.fault) for line in of_image)
@@ -50,9 +45,9 @@ class Flickr30k(Source):
                 yield Row(of_image[0].number, media_url(self.config.media, name), texts, name)
 
 
-def _lines(stream: IO[bytes]) -> Iterator[Record]:
+def _captions(lines: Iterable[Record]) -> Iterator[Record]:
     """Lines as (image, caption), or with a fault."""
-    for line in tab_fields(read_lines(stream), 2):
+    for line in tab_fields(lines, 2):
         if line.fault is not None:
             yield line
             continue

@@ -10,8 +10,11 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO, Any
 
+from pipeline.errors import SourceError
+from pipeline.ingest.sources.files import UNREADABLE, open_list
 from pipeline.ingest.sources.rows import Row
 
 MAX_LINE_BYTES = 16 << 20
@@ -42,6 +45,15 @@ def read_lines(stream: IO[bytes]) -> Iterator[Record]:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             yield Record(number, line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "surrogateescape"))
         number += 1
+
+
+def first_records(path: str, parse: Callable[[Iterator[Record]], Iterator[Record]], most: int) -> list[Record]:
+    """Up to `most` records that `parse` makes of a file's first lines. Raises: SourceError: it cannot be read."""
+    try:
+        with open_list(path) as stream:
+            return list(islice(parse(read_lines(stream)), most))
+    except UNREADABLE as error:
+        raise SourceError(f"{path}: cannot be read: {error}") from None
 
 
 def tab_fields(lines: Iterable[Record], num_fields: int) -> Iterator[Record]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from pipeline.errors import SourceError
-from pipeline.ingest.sources.files import UNREADABLE, ListFile, open_list
-from pipeline.ingest.sources.lines import Record, read_lines, tab_fields
+from pipeline.ingest.sources.files import ListFile, open_list
+from pipeline.ingest.sources.lines import first_records, read_lines, tab_fields
 from pipeline.ingest.sources.rows import Row, RowText
 
 Order = Literal["caption url", "url caption"]
@@ -18,13 +18,10 @@ def check_links(file: ListFile, order: Order) -> None:
     """The first line must be two fields, of which the right one looks like a link. Raises: SourceError: it does not."""
     wanted = " <tab> ".join(order.split())
     other = "source.kind = 'table'"
-    try:
-        with open_list(file.path) as stream:
-            first: Record | None = next(tab_fields(read_lines(stream), 2), None)
-    except UNREADABLE as error:
-        raise SourceError(f"{file.path}: cannot be read: {error}") from None
-    if first is None:
+    found = first_records(file.path, lambda lines: tab_fields(lines, 2), 1)
+    if not found:
         raise SourceError(f"{file.path}: empty; wanted lines of {wanted}.")
+    first = found[0]
     if first.fault is not None:
         raise SourceError(
             f"{file.path}: first {first.fault}; wanted {wanted} without a header. For another layout use {other}."

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 from pipeline.errors import SourceError
-from pipeline.ingest.sources.files import UNREADABLE, ListFile, open_list
-from pipeline.ingest.sources.lines import as_rows, json_objects, read_lines
+from pipeline.ingest.sources.files import ListFile, open_list
+from pipeline.ingest.sources.lines import as_rows, first_records, json_objects, read_lines
 from pipeline.ingest.sources.media import MediaConfig, media_url
 from pipeline.ingest.sources.rows import Row, RowText
 from pipeline.ingest.sources.source import Source, need_columns
@@ -35,11 +34,7 @@ class LocalizedNarratives(Source):
 
     def check_file(self, file: ListFile) -> None:
         """One of the first hundred lines must be a narrative, whose image has an address."""
-        try:
-            with open_list(file.path) as stream:
-                lines = list(islice(json_objects(read_lines(stream)), 100))
-        except UNREADABLE as error:
-            raise SourceError(f"{file.path}: cannot be read: {error}") from None
+        lines = first_records(file.path, json_objects, 100)
         first = next((line.value for line in lines if line.value), None)
         if first is None:
             raise SourceError(f"{file.path}: {lines[0].fault if lines else 'empty'}; wanted JSON lines of narratives.")
