@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
+import re
 import ssl
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -34,6 +35,11 @@ _OWN_STATUS = {
     410: Status.HTTP_410,
     429: Status.HTTP_429,
 }
+_PLAIN = re.compile(
+    r"https?://[a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?/(?!\.|%2[Ee]|[^?]*/(?:\.|%2[Ee]))"
+    r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*"
+    r"(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?"
+)
 _MAX_DETAIL = 120
 _CLOSE = {"Connection": "close"}
 _READ_AHEAD = 1 << 18
@@ -117,7 +123,7 @@ class Client:
 
     async def _follow(self, url: str, keep_alive: bool) -> Answer:
         try:
-            here = URL(url)
+            here = parse_url(url)
         except (ValueError, TypeError) as error:
             return Answer(Status.INVALID_URL, _brief(error))
         for hop in range(self._config.max_redirects + 1):
@@ -140,7 +146,7 @@ class Client:
         async with self._session.get(url, allow_redirects=False, headers=headers) as response:
             if response.status in _REDIRECTS and "Location" in response.headers:
                 try:
-                    return url.join(URL(response.headers["Location"])).with_fragment(None)
+                    return url.join(parse_url(response.headers["Location"])).with_fragment(None)
                 except ValueError as error:
                     return Answer(Status.INVALID_URL, f"redirect: {_brief(error)}")
             if response.status not in (200, 203):
@@ -156,6 +162,16 @@ class Client:
             return None
         tags = response.headers.getall("X-Robots-Tag", [])
         return opt_out(tags, response.headers.get("TDM-Reservation"), self._agent, datetime.now(UTC))
+
+
+def parse_url(text: str) -> URL:
+    """`text` as a URL that is asked for as it is written, where it can be: a server may have signed how it is quoted.
+
+    Anything unusual is quoted and made canonical by yarl: other characters, other hosts, steps upwards, fragments.
+
+    Raises: ValueError: it is none.
+    """
+    return URL(text, encoded=_PLAIN.fullmatch(text) is not None)
 
 
 def http_status(code: int) -> tuple[Status, str]:
