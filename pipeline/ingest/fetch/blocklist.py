@@ -111,8 +111,11 @@ NO_BLOCKS = BlockList()
 
 
 @functools.lru_cache(1)
-def load_block_list(config: BlockConfig) -> BlockList:
-    """The lists that `config` names; read once per worker. Raises: RecipeError: a file or an entry is wrong."""
+def load_block_list(config: BlockConfig, content: str | None) -> BlockList:
+    """The lists that `config` names, read once per worker and `content`.
+
+    Raises: RecipeError: a file or an entry is wrong.
+    """
     return _load(config)
 
 

@@ -79,6 +79,6 @@ class FetchConfig(RecipeTable):
         return value
 
     def that_decides_output(self) -> dict[str, Any]:
-        """The settings without those that only decide how fast the same rows come."""
+        """The settings without those that only decide how fast the same rows come, and paths of block lists."""
         speed = {"concurrency", "per_host", "per_host_rate_hz", "cpus", "memory_mb", "dns_cache_s"}
-        return self.model_dump(mode="json", exclude=speed)
+        return self.model_dump(mode="json", exclude={*speed, "block"})

@@ -68,7 +68,7 @@ class Fetch:
 
     def setup(self) -> None:
         """Load the TLS authorities and the block lists, and keep OpenCV to the thread it is called in."""
-        load_block_list(self.config.block)
+        load_block_list(self.config.block, self._block_content)
         tls_context(self.config.tls, self.config.ca_file)
         cv2.setNumThreads(1)
 
@@ -77,7 +77,7 @@ class Fetch:
         candidates = read_candidates(part, work)
         writer = RawWriter(part.id, candidates, work.scratch, self.config.memory_mb << 20)
         try:
-            jobs = plan_jobs(candidates, writer, load_block_list(self.config.block))
+            jobs = plan_jobs(candidates, writer, load_block_list(self.config.block, self._block_content))
             self.download(jobs, candidates, writer)
             made = writer.finish()
         except BaseException:
@@ -104,7 +104,7 @@ class Fetch:
 
     async def _fetch(self, jobs: list[Job], promised: pa.Table, writer: RawWriter) -> None:
         loop = asyncio.get_running_loop()
-        block = load_block_list(self.config.block)
+        block = load_block_list(self.config.block, self._block_content)
         treatment = Treatment(self.image, self.media, self.config.max_bytes, block)
         mediums = promised["medium"].to_pylist()
         config = self._with_room_for(set(mediums))

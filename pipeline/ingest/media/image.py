@@ -57,15 +57,18 @@ class ImageConfig(RecipeTable):
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A medium to store. `original_*` are upright pixels as received; `orientation` is what was applied."""
+    """A medium to store. `original_*` are upright pixels as received; `orientation` is what was applied.
+
+    Audio has no size.
+    """
 
     data: bytes
     mime: str
     extension: str
-    width: int
-    height: int
-    original_width: int
-    original_height: int
+    width: int | None
+    height: int | None
+    original_width: int | None
+    original_height: int | None
     orientation: int
 
 

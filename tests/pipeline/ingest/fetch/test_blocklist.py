@@ -30,7 +30,7 @@ def listed(tmp_path):
 
 
 @pytest.mark.parametrize("size", [16, 32])
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_a_table_of_digests_is_a_set(size, data):
     few = st.sampled_from([b"\0", b"\x01", b"\xff", b"\x80"]).map(lambda byte: byte * size)
@@ -59,7 +59,7 @@ def test_urls_and_domains_are_not_asked_for(web, fetch, draw, listed):
 
 
 def test_other_names_that_end_alike_are_not_blocked(listed):
-    block = load_block_list(BlockConfig(domains=listed("domains.txt", "bad.example")))
+    block = load_block_list(BlockConfig(domains=listed("domains.txt", "bad.example")), None)
     assert block.of_url(URL("http://notbad.example/")) is None
     assert block.of_url(URL("http://example/")) is None
     assert block.of_url(URL("http://a.b.bad.example/")) is not None
@@ -85,6 +85,15 @@ def test_promised_and_received_hashes_block_without_a_look_inside(web, fetch, dr
     assert len(part.members) == 3
 
 
+def test_a_list_that_grew_is_read_again(web, fetch, draw, listed):
+    web.pages |= {"/a": draw.encoded(draw.photo(1)), "/b": draw.encoded(draw.photo(2))}
+    urls = [web.url("/a"), web.url("/b")]
+    config = {"block": {"urls": listed("urls.txt", urls[0])}}
+    assert fetch(urls, config=config).statuses == ["blocklisted", "success"]
+    listed("urls.txt", *urls)
+    assert fetch(urls, config=config, folder="b").statuses == ["blocklisted"] * 2
+
+
 def test_a_promise_that_is_no_hash_blocks_nothing(web, fetch, draw, listed):
     web.pages["/a"] = draw.encoded(draw.photo())
     hashes = listed("hashes.txt", "0" * 32, "f" * 64)
@@ -99,7 +108,7 @@ def test_wrong_files_are_told_before_anything_starts(listed, tmp_path):
     with pytest.raises(RecipeError, match=r"hashes\.txt: a line of 5 characters is no hash"):
         BlockConfig(hashes=listed("hashes.txt", "0" * 32, "12345")).check()
     with pytest.raises(RecipeError, match="a line of 32 characters is no hash"):
-        load_block_list(BlockConfig(hashes=listed("more.txt", "g" * 32)))
+        BlockConfig(hashes=listed("more.txt", "g" * 32)).check()
 
 
 def test_a_longer_list_makes_parts_stale(listed):

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -180,6 +182,38 @@ def test_a_bucket_is_patched_too(ill, recipe, s3_bucket):
     retry(made.dataset, PROCESS)
     commits = read_commits(Store(made.dataset), "fetch")
     assert sum(commit.rows_out for commit in commits.values()) == 11
+
+
+def test_failures_that_img2dataset_left_behind_are_fetched_by_us(web, draw, tmp_path, open_part):
+    """An adopted folder: its media keep their bytes, its failures get another chance."""
+    body = draw.encoded(draw.photo(1))
+    web.pages["/late"] = draw.encoded(draw.photo(2))
+    (tmp_path / "old").mkdir()
+    columns = {
+        "caption": ["one", "two", "three"], "url": ["http://x.example/1", web.url("/late"), "http://x.example/3"],
+        "key": ["000000000", "000000001", "000000002"], "status": ["success", *["failed_to_download"] * 2],
+        "error_message": [None, "<urlopen error timed out>", "HTTP Error 404: Not Found"],
+        "width": [320, None, None], "height": [240, None, None],
+    }  # fmt: skip
+    pq.write_table(pa.table(columns), tmp_path / "old" / "00000.parquet")
+    with tarfile.open(tmp_path / "old" / "00000.tar", "w") as archive:
+        member = tarfile.TarInfo("000000000.jpg")
+        member.size = len(body)
+        archive.addfile(member, io.BytesIO(body))
+    settings = [
+        f"dataset={tmp_path / 'ds'}", f"source.path={tmp_path / 'old'}", f"fetch.ports=[{web.port}]",
+        'fetch.allow_private=["127.0.0.1/32"]',
+    ]  # fmt: skip
+    made = load(DatasetRecipe, "img2dataset", settings, package="pipeline")
+    curate(made, PROCESS, until="fetch")
+    assert web.seen == []
+    assert retry(made.dataset, PROCESS).tried == {"timeout": 1}
+    part = open_part(Store(made.dataset), read_commit(Store(made.dataset), "fetch", "00000"))
+    assert part.statuses == ["success", "success", "http_404"]
+    assert part.members[0][1] == body
+    asked = len(web.seen)
+    assert curate(made, PROCESS, until="fetch").funnel.hops[1].rows_out == 2
+    assert len(web.seen) == asked
 
 
 def test_what_cannot_be_retried_is_told(ill, recipe, tmp_path):
