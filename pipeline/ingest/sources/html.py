@@ -78,7 +78,8 @@ def read_page(html: str, page_url: str, max_images: int) -> Page:
         image = _image(node, index, base_url, root_lang, captions)
         if image is not None:
             images.append(image)
-    return Page(images[:max_images], num_og + len(nodes), robots_of(metas), cut)
+    with_texts = [image for image in images[:max_images] if image.texts]
+    return Page(with_texts, num_og + len(nodes), robots_of(metas), cut)
 
 
 def language(tag: str | None) -> str | None:
@@ -109,10 +110,11 @@ def og_images(metas: Iterable[tuple[Any, Any]], base_url: str, lang: str | None)
         elif name in ("og:title", "og:description"):
             shared.setdefault(name, plain(content))
     page_texts = [shared.get("og:title", ""), shared.get("og:description", "")]
-    return [
-        Image(index, url, tuple((text, "og") for text in dict.fromkeys([*alts, *page_texts]) if text), lang)
-        for index, (url, alts) in enumerate(found)
-    ]
+    images = []
+    for index, (url, alts) in enumerate(found):
+        texts = tuple((text, "og") for text in dict.fromkeys([*alts, *page_texts]) if text)
+        images.append(Image(index, url, texts, lang))
+    return images  # those without a text too, so that their number is known
 
 
 def robots_of(metas: Iterable[tuple[Any, Any]]) -> list[tuple[str, str]]:

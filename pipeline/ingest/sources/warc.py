@@ -201,6 +201,8 @@ def _response(block: Block, unpack: Literal["all", "none"]) -> WarcRecord | None
         return None
     record.parse_http(auto_decode=unpack)
     headers = record.http_headers
+    if headers is None:  # its Content-Type says that it is no HTTP
+        return None
     kinds = f"{headers.get('Content-Type')} {record.headers.get('WARC-Identified-Payload-Type')}".lower()
     good = headers.status_code is not None and 200 <= headers.status_code < 300 and "html" in kinds
     return record if good else None

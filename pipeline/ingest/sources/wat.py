@@ -90,7 +90,7 @@ def _page(html: dict[str, Any], page_url: str, max_images: int) -> Page:
         if url is not None:
             images.append(Image(num_images, url, texts, lang))
         num_images += 1
-    return Page(images[:max_images], num_images, robots_of(metas))
+    return Page([image for image in images[:max_images] if image.texts], num_images, robots_of(metas))
 
 
 def _at(value: Any, *names: str) -> dict[str, Any]:

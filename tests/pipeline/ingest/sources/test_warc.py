@@ -320,6 +320,7 @@ def test_only_successful_html_is_read(tmp_path, read):
         INFO, record(body, kind="request"), record(body, status=b"404 Not Found"), record(body, mime=b"image/png"),
         record(body, url="dns:site.example"), record(body, kind="revisit"), record(body, status=b"203 OK"),
         record(body, mime=b"application/xhtml+xml", number=9), record(b""), record(block=b""), record(block=b"\xff\0"),
+        record(body).replace(b"application/http; msgtype=response", b"text/html"),
     ]  # fmt: skip
     (tmp_path / "a.warc.gz").write_bytes(b"".join(members(*records)))
     assert len(read(kind="warc", path=str(tmp_path / "a.warc.gz"))) == 2
