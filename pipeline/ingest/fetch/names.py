@@ -101,7 +101,12 @@ async def looked_up_ahead(names: Names, urls: Iterable[str], block: BlockList) -
 
 def _hosts(urls: Iterable[str], block: BlockList) -> Iterator[str]:
     seen: set[str] = set()
+    origins: set[str] = set()
     for text in urls:
+        origin = text.split("/", 3)[2:3]
+        if not origin or origin[0] in origins:
+            continue
+        origins.update(origin)
         try:
             url = URL(text)
             host = url.raw_host
