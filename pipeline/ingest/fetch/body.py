@@ -9,7 +9,6 @@ import aiohttp
 
 from pipeline.record import Status
 
-_CHUNK = 1 << 16
 _ZLIB_WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 
 
@@ -31,12 +30,12 @@ async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> Body:
         return Body(status=Status.TOO_LARGE, detail=f"{response.content_length} bytes announced")
     chunks: list[bytes] = []
     received = 0
-    async for chunk in response.content.iter_chunked(_CHUNK):
+    async for chunk in response.content.iter_any():
         received += len(chunk)
         if received > max_bytes:
             return Body(status=Status.TOO_LARGE, detail=f"over {max_bytes} bytes")
         chunks.append(chunk)
-    data = b"".join(chunks)
+    data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     if encoding in _ZLIB_WINDOWS:
         return _decoded(data, _ZLIB_WINDOWS[encoding], max_bytes)
     if not data:
