@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 
@@ -80,8 +80,9 @@ class Bench:
                 alone["img2dataset"]["cpu_s"] / alone["pairmill"]["cpu_s"], 2
             )
         result["rss_mb"] = self.rss_mb([10_000, 1_000_000] if options.million else [10_000])
-        result["list_of_400_million"] = extrapolated(result)
-        return {**result, **self.facts()}
+        facts = self.facts()
+        result["list_of_400_million"] = extrapolated(result, facts["photo_bytes"])
+        return {**result, **facts}
 
     def facts(self):
         sizes = {name: list((self.folder / "photos" / name).glob("*.jpg")) for name in SIZES}
@@ -92,7 +93,7 @@ class Bench:
             "concurrency": CONCURRENCY,
             "commit": commit(),
             "machine": {"cpus": os.cpu_count(), "processor": processor(), "python": platform.python_version()},
-            "versions": {name: version(name) for name in VERSIONS},
+            "versions": {name: version(name) for name in VERSIONS if is_installed(name)},
         }
 
     def fetch(self, side, size, rows, hosts=1):
@@ -150,7 +151,7 @@ class Bench:
         return peaks
 
 
-VERSIONS = ("pairmill", "img2dataset", "aiohttp", "simplejpeg", "opencv-python-headless", "pyarrow", "numpy")
+VERSIONS = ("pairmill", "img2dataset", "aiohttp", "uvloop", "simplejpeg", "opencv-python-headless", "pyarrow", "numpy")
 
 
 def figures(measured):
@@ -171,16 +172,24 @@ def figures(measured):
     }
 
 
-def extrapolated(result):
-    """Days that a list takes on machines of this kind, with a worker on each CPU and all images as in this web.
+def extrapolated(result, photo_bytes):
+    """Days that a list takes on machines of this kind: a worker on each CPU, and all images as those of this web.
 
-    It holds where the network gives what the CPUs ask for; `mbit_per_s` says how much that is for one machine.
+    It holds where every link answers and the network brings what the CPUs can take: `mbit_per_s` on each machine.
     """
-    days = {}
+    days, mbit = {}, {}
     for size in SIZES:
         rate = result["images_per_cpu_s"]["pairmill"][size] * os.cpu_count()
         days[size] = {str(n): round(LIST_ROWS / rate / n / 86_400, 2) for n in MACHINES}
-    return {"days_on_machines": days, "cpus_of_a_machine": os.cpu_count()}
+        mbit[size] = round(rate * photo_bytes[size] * 8 / 1e6)
+    return {"days_on_machines": days, "mbit_per_s": mbit, "cpus_of_a_machine": os.cpu_count()}
+
+
+def is_installed(name):
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
 
 
 def start(*command):
