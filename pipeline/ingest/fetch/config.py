@@ -17,8 +17,8 @@ class FetchConfig(RecipeTable):
     engine: Literal["pairmill"] = "pairmill"
     """What fetches."""
     user_agent: str = Field(default="pairmill/0.1 (+contact)", min_length=1)
-    """Sent with every request; say who you are and how to reach you. Its first word is the name that opt-out
-    headers may address."""
+    """Sent with every request; say who you are and how to reach you. Its first word is the name that
+    robots.txt and opt-out headers may address."""
     policy: Literal["respect", "ignore"] = "respect"
     """`respect`: media whose server opts out (X-Robots-Tag, TDM-Reservation) get the status `opted_out`.
     `ignore`: only with the right to, such as on a server of your own."""
