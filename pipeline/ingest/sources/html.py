@@ -61,15 +61,16 @@ def read_page(html: str, page_url: str, max_images: int) -> Page:
     html, cut = tame(html)
     tree = LexborHTMLParser(html)
     root_lang = None
-    base_url, metas = page_url, []
+    base_url, metas = None, []
     for node in tree.css("html, base, meta"):
         attributes = node.attributes
         if node.tag == "html":
             root_lang = language(attributes.get("lang") or attributes.get("xml:lang"))
-        elif node.tag == "base" and base_url == page_url and attributes.get("href"):
+        elif node.tag == "base" and base_url is None and attributes.get("href"):
             base_url = join(page_url, attributes["href"]) or page_url
         elif node.tag == "meta":
             metas.append((attributes.get("property") or attributes.get("name"), attributes.get("content")))
+    base_url = base_url or page_url
     images = og_images(metas, base_url, root_lang)
     num_og = len(images)
     nodes = tree.css("img")

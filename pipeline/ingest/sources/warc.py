@@ -36,7 +36,7 @@ TextKind = Literal["alt", "title", "figcaption", "og"]
 class CrawlConfig(SourceConfig):
     """Settings of the `warc` and `wat` sources."""
 
-    require: tuple[TextKind, ...] = ("alt", "title", "figcaption", "og")
+    require: tuple[TextKind, ...] = Field(default=("alt", "title", "figcaption", "og"), min_length=1)
     """A picture without a text of one of these kinds is no pair and gives no row."""
     min_chars: int = Field(default=1, ge=1)
     """The length that a text must have to count for `require`; shorter ones stay beside it."""

@@ -4,6 +4,7 @@ import gzip
 import json
 from urllib.parse import urljoin
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -166,3 +167,15 @@ def test_through_the_ingest_stage(tmp_path):
     assert rows[-1]["fault"].startswith(f"archive: byte {len(INFO)}: the file")
     again = Engine(Store(str(tmp_path / "again")), EngineConfig(place="process")).run(stage, stage.parts())
     assert again == commits
+
+
+def test_archives_in_a_bucket(s3_bucket):
+    page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<img src=a alt=x>" + b" " * 300_000
+    members = [record(page + bytes([i]), "response", "application/http; msgtype=response") for i in range(40)]
+    with fsspec.open(f"{s3_bucket}/crawl/a.warc.gz", "wb") as stream:
+        stream.write(b"".join([INFO, *members]))
+    source = open_source(source_config({"kind": "warc", "path": f"{s3_bucket}/crawl"}))
+    source.check()
+    rows = [row for batch in source.read(source.files()[0]) for row in batch.to_pylist()]
+    places = [len(INFO) + sum(map(len, members[:i])) for i in range(40)]
+    assert [row["source_id"] for row in rows] == [f"a.warc#{place}#0" for place in places]
