@@ -12,6 +12,10 @@ from pipeline.record import Status
 _ZLIB_WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 
 
+READ_AHEAD = 1 << 20
+"""Bytes of a body that a connection may hold before they are read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Body:
     """The bytes of a body, or the status that stands in their place."""
@@ -30,7 +34,11 @@ async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> Body:
         return Body(status=Status.TOO_LARGE, detail=f"{response.content_length} bytes announced")
     chunks: list[bytes] = []
     received = 0
-    async for chunk in response.content.iter_any():
+    length, content = response.content_length, response.content
+    fits = length is not None and length <= READ_AHEAD and "Transfer-Encoding" not in response.headers
+    if fits and content.exception() is None:
+        await content.wait_eof()  # the connection holds it all: woken once, not for every piece
+    async for chunk in content.iter_any():
         received += len(chunk)
         if received > max_bytes:
             return Body(status=Status.TOO_LARGE, detail=f"over {max_bytes} bytes")

@@ -20,7 +20,7 @@ from yarl import URL
 
 from pipeline.errors import StageError
 from pipeline.ingest.fetch.answer import Answer
-from pipeline.ingest.fetch.body import read_body
+from pipeline.ingest.fetch.body import READ_AHEAD, read_body
 from pipeline.ingest.fetch.config import FetchConfig
 from pipeline.ingest.fetch.guard import Guard, refused
 from pipeline.ingest.fetch.local import read_local
@@ -42,8 +42,6 @@ _PLAIN = re.compile(
 )
 _MAX_DETAIL = 120
 _CLOSE = {"Connection": "close"}
-_READ_AHEAD = 1 << 18
-"""Bytes of a body that may wait to be read; with less, large bodies stop and start their connections."""
 _OUR_TROUBLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 """What says nothing about a URL; recorded as its status it would be a lie that no retry undoes."""
 
@@ -75,7 +73,7 @@ class Client:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout_s),
             headers={"User-Agent": config.user_agent, "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"},
             auto_decompress=False,
-            read_bufsize=_READ_AHEAD,
+            read_bufsize=READ_AHEAD,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
