@@ -26,7 +26,7 @@ from ingest_web import addresses
 
 HERE = Path(__file__).parent
 CONCURRENCY = 64
-"""Requests at once of each side; img2dataset gains nothing from other numbers on this web (docs/benchmarks.md)."""
+"""Requests at once of each side."""
 COUNTS = {"500": 1500, "1024": 800, "2048": 300}
 QUICK_COUNTS = {"500": 320, "1024": 200, "2048": 80}
 ONE_ROW_PER_HOST = 500
