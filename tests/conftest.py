@@ -8,7 +8,10 @@ import uuid
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("pairmill", deadline=None)  # no test fails for being slow on a loaded machine
+settings.load_profile("pairmill")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 TESTS = Path(__file__).parent
