@@ -40,7 +40,7 @@ class StageProgress:
             self._stage = stage
             self._bar = tqdm(
                 total=total, desc=f"{stage:<18}", file=self._stream, unit="", ncols=100,
-                bar_format="{desc} {bar} {n_fmt}/{total_fmt} {elapsed} {postfix}",
+                bar_format="{desc} {bar} {n_fmt}/{total_fmt} {elapsed}{postfix}",
             )
         self._bar.total = total
         self._bar.n = done

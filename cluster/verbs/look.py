@@ -65,9 +65,8 @@ def _show_all(options: argparse.Namespace) -> dict[str, Any]:
 
 def _resolve(what: str) -> dict[str, Any]:
     """The resolved settings of a recipe or a site, whichever `what` is."""
-    from pretrain.recipe import TrainingRecipe
-
     from pipeline.curate import DatasetRecipe
+    from pretrain.recipe import TrainingRecipe
 
     models = {"pipeline": DatasetRecipe, "pretrain": TrainingRecipe, "cluster": Site}
     for package, model in models.items():
