@@ -91,7 +91,7 @@ def describe_one(export: Path, dataset: str) -> tuple[str, str]:
     tokenizer, processor = AutoTokenizer.from_pretrained(export), CLIPImageProcessorPil.from_pretrained(export)
     texts = [example.texts[0] for example in examples]
     with Image.open(io.BytesIO(examples[0].media)) as image, torch.inference_mode():
-        inputs = dict(tokenizer(texts, padding=True, return_tensors="pt")) | dict(
+        inputs = dict(tokenizer(texts, padding=True, truncation=True, return_tensors="pt")) | dict(
             processor(image.convert("RGB"), return_tensors="pt")
         )
         best = int(model(**inputs).logits_per_image[0].argmax())
