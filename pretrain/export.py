@@ -145,6 +145,8 @@ from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
 
 model = CLIPModel.from_pretrained(folder)
 tokenizer, processor = AutoTokenizer.from_pretrained(folder), CLIPImageProcessor.from_pretrained(folder)
+words = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+logits = model(**words, **processor(images, return_tensors="pt")).logits_per_image
 ```
 
 ## Lineage
