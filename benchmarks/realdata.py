@@ -22,7 +22,7 @@ from pathlib import Path
 
 from cluster.progress import StageProgress
 from cluster.quickstart.run import local_web_settings, write_report
-from cluster.quickstart.web import LocalWeb, Page, kept_port
+from cluster.quickstart.web import LocalWeb, Page
 from cluster.quickstart.world import World, plant_faults
 from cluster.site import load_site
 from cluster.verbs.train import run_training
@@ -85,9 +85,7 @@ def photos(folder, split, quick):
 
 
 def curate_photos(out, pages, worlds, site):
-    kept = out / "port"
-    with LocalWeb(pages, kept_port(kept)) as web:
-        kept.write_text(web.url.rsplit(":", 1)[1])
+    with LocalWeb.on_kept_port(pages, out / "port") as web:
         for split, world in worlds.items():
             world.write_list(out / f"{split}.tsv", web.url)
         lists = ", ".join(f'{{path = "{out / split}.tsv", split = "{split}"}}' for split in worlds)

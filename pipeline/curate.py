@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 from pydantic import Field
 
@@ -26,7 +26,7 @@ from pipeline.filter.scorers import SCORERS
 from pipeline.filter.scorers.image import ImageScoreConfig
 from pipeline.filter.scorers.text import TextScoreConfig
 from pipeline.filter.verdict import JudgeStage, VerdictConfig, check_columns
-from pipeline.funnel import Funnel, read_funnel
+from pipeline.funnel import STAGES, Funnel, StageName, read_funnel
 from pipeline.ingest.adopt import Adopt
 from pipeline.ingest.fetch.config import FetchConfig
 from pipeline.ingest.fetch.retry import Retry, count_retryable, finish_retries
@@ -41,8 +41,6 @@ from pipeline.shard.write import write_shards
 from pipeline.stage import Part
 from pipeline.store import Store
 
-StageName = Literal["ingest", "fetch", "score", "judge", "shard"]
-STAGES: tuple[str, ...] = get_args(StageName)
 FORMAT = 1
 """Version of the dataset folder's layout."""
 

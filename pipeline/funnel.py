@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Literal, get_args
 
 from pipeline.commit import Commit, read_commits
 from pipeline.errors import DatasetError
 from pipeline.record import Status
 from pipeline.store import Store
+
+StageName = Literal["ingest", "fetch", "score", "judge", "shard"]
+STAGES: tuple[str, ...] = get_args(StageName)
+"""The stages of a curation, in the order in which a row passes them."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +60,15 @@ class Funnel:
         return found
 
 
-def read_funnel(dataset: Store, until: str = "shard") -> Funnel:
+def read_funnel(dataset: Store, until: StageName = "shard") -> Funnel:
     """The funnel of what is committed so far.
 
     Args:
-        until: the last stage to look at: ingest, fetch, judge or shard. What stands after it may still be that of an
+        until: the last stage to look at. What stands after it may still be that of an
             earlier recipe.
     Raises: DatasetError: a hop does not add up, or two hops disagree.
     """
-    known = ("ingest", "fetch", "score", "judge", "shard")
-    reached = known[: known.index(until) + 1]
+    reached = STAGES[: STAGES.index(until) + 1]
 
     def commits_of(stage: str, commits: str) -> list[Commit]:
         return list(read_commits(dataset, commits).values()) if stage in reached else []

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.progress import StageProgress
-from cluster.quickstart.web import LocalWeb, kept_port
+from cluster.quickstart.web import LocalWeb
 from cluster.quickstart.world import World, draw_world
 from cluster.site import load_site
 from cluster.verbs.train import run_training
@@ -59,9 +59,7 @@ def quickstart(options: argparse.Namespace) -> dict[str, Any]:
 @contextmanager
 def serving(world: World, out: Path) -> Iterator[LocalWeb]:
     """The world's web, with its list written; on the port of the last run, so that URLs stay."""
-    kept = out / "port"
-    with LocalWeb(world.pages, kept_port(kept)) as web:
-        kept.write_text(web.url.rsplit(":", 1)[1])
+    with LocalWeb.on_kept_port(world.pages, out / "port") as web:
         world.write_list(out / "list.tsv", web.url)
         yield web
 

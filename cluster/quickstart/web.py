@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +47,17 @@ class LocalWeb:
         self._thread = threading.Thread(target=self._loop.run_forever, name="local-web", daemon=True)
         self.url = ""
         self.requests = 0
+
+    @classmethod
+    @contextmanager
+    def on_kept_port(cls, pages: Mapping[str, Page], file: Path) -> Iterator[LocalWeb]:
+        """Serve on the port that `file` keeps from an earlier run, so that URLs stay; else keep a free one there.
+
+        Raises: AskedWrongly: another program has taken it.
+        """
+        with cls(pages, _kept_port(file)) as web:
+            file.write_text(web.url.rsplit(":", 1)[1])
+            yield web
 
     def __enter__(self) -> LocalWeb:
         self._thread.start()
@@ -117,7 +129,7 @@ class LocalWeb:
             await asyncio.sleep(0)
 
 
-def kept_port(file: Path) -> int:
+def _kept_port(file: Path) -> int:
     """The port that `file` keeps from an earlier run, so that URLs stay as they were; 0 where there is none.
 
     Raises: AskedWrongly: another program has taken it.

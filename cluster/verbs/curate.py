@@ -10,9 +10,10 @@ from typing import Any
 
 from cluster.progress import StageProgress
 from cluster.site import load_site
-from pipeline.curate import STAGES, DatasetRecipe, StageName, check_recipe
+from pipeline.curate import DatasetRecipe, check_recipe
 from pipeline.curate import curate as run_curation
 from pipeline.curate import retry as run_retry
+from pipeline.funnel import STAGES, StageName
 from pipeline.recipe import load
 
 

@@ -7,37 +7,22 @@ causal, so what comes after the end token (padding) cannot reach it and needs no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from pipeline.recipe import RecipeTable
+from pretrain.encoders.transformer import TransformerConfig
 
 if TYPE_CHECKING:
     from transformers import CLIPTextConfig
 
 
-class TextConfig(RecipeTable):
+class TextConfig(TransformerConfig):
     """Size of the text transformer. Its vocabulary is the tokenizer's."""
 
     context_tokens: int = Field(ge=4)
     """Longest text in tokens, start and end included; the rest is cut off."""
-    width: int = Field(ge=8)
-    """Width of the residual stream."""
-    mlp_width: int = Field(ge=8)
-    """Hidden width of the MLPs; 4 times `width` by custom."""
-    num_layers: int = Field(ge=1)
-    num_heads: int = Field(ge=1)
-    """Heads; divides `width`."""
-    activation: Literal["quick_gelu", "gelu"]
-    """`quick_gelu` is what OpenAI's models use, `gelu` what OpenCLIP's do."""
-
-    @model_validator(mode="after")
-    def _divides(self) -> TextConfig:
-        if self.width % self.num_heads:
-            raise ValueError(f"num_heads {self.num_heads} does not divide width {self.width}")
-        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ the device, in float32.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pipeline.recipe import RecipeTable
+from pretrain.encoders.transformer import TransformerConfig
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionConfig
@@ -23,29 +23,18 @@ PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 """Standard deviation that goes with `PIXEL_MEAN`."""
 
 
-class VisionConfig(RecipeTable):
+class VisionConfig(TransformerConfig):
     """Size of the vision transformer."""
 
     side_px: int = Field(ge=8)
     """Height and width of the square that the model sees."""
     patch_px: int = Field(ge=2)
     """Height and width of a patch; divides `side_px`."""
-    width: int = Field(ge=8)
-    """Width of the residual stream."""
-    mlp_width: int = Field(ge=8)
-    """Hidden width of the MLPs; 4 times `width` by custom."""
-    num_layers: int = Field(ge=1)
-    num_heads: int = Field(ge=1)
-    """Heads; divides `width`."""
-    activation: Literal["quick_gelu", "gelu"]
-    """`quick_gelu` is what OpenAI's models use, `gelu` what OpenCLIP's do."""
 
     @model_validator(mode="after")
-    def _divides(self) -> VisionConfig:
+    def _patches_fill_side(self) -> VisionConfig:
         if self.side_px % self.patch_px:
             raise ValueError(f"patch_px {self.patch_px} does not divide side_px {self.side_px}")
-        if self.width % self.num_heads:
-            raise ValueError(f"num_heads {self.num_heads} does not divide width {self.width}")
         return self
 
     def to_transformers(self, projection_width: int) -> CLIPVisionConfig:
