@@ -183,6 +183,13 @@ def _start(scenario, rank, world, folder, port):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    # Ranks listen seconds later, when they have imported torch. A port that the system gives to outgoing connections
+    # (32768 and up) may be taken by then, so it is one below.
+    while True:
+        port = random.SystemRandom().randrange(15_000, 30_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
