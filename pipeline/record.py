@@ -1,4 +1,4 @@
-"""The record: the Arrow schema of every hop, the key of a sample, and the words a `status` may be.
+"""The record: the Arrow schema of every hop, the key of a sample, and the words an `outcome` may be.
 
 This file is the contract between `ingest`, `filter` and `shard`, which never import each other.
 
@@ -45,21 +45,34 @@ CANDIDATE = pa.schema(
 
 `medium` is image, video or audio. `hash` is what the list promises, as `md5:<hex>` or `sha256:<hex>`.
 `split` is what the list says (train, validation, ...), null where the key decides. `fault` says why the
-row cannot be fetched (it becomes the status `bad_row`). `meta` is a JSON object of the list's other columns.
+row cannot be fetched (it becomes the outcome `bad_row`). `meta` is a JSON object of the list's other columns.
 """
 
-FETCHED = pa.schema(
+IMG2DATASET = pa.schema(
     [
-        *CANDIDATE,
+        ("caption", pa.string()),
+        ("url", pa.string()),
+        pa.field("key", pa.string(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
-        ("detail", pa.string()),
-        ("mime", pa.string()),
+        ("error_message", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("original_width", pa.int32()),
         ("original_height", pa.int32()),
-        ("duration_s", pa.float32()),
+        ("exif", pa.string()),
         ("sha256", pa.string()),
+    ]
+)
+"""The columns of a parquet file of img2dataset 1.47, in its order and types."""
+
+FETCHED = pa.schema(
+    [
+        *IMG2DATASET,
+        *(item for item in CANDIDATE if item.name not in IMG2DATASET.names),
+        pa.field("outcome", pa.string(), nullable=False),
+        ("detail", pa.string()),
+        ("mime", pa.string()),
+        ("duration_s", pa.float32()),
         ("phash", pa.uint64()),
         ("orientation", pa.int8()),
         ("bytes", pa.int64()),
@@ -69,13 +82,19 @@ FETCHED = pa.schema(
         ("fetched_at", pa.timestamp("ms", tz="UTC")),
     ]
 )
-"""A candidate and what became of it.
+"""A candidate and what became of it: img2dataset's columns with its meanings, then ours.
+
+`outcome` is our word (`Status`), and what every stage of pairmill reads; `detail` says more. `status` is one of
+img2dataset's three words (success, failed_to_download, failed_to_resize), for its readers, and `error_message`,
+null where it is a success, is its message where it has one for the outcome, else `<outcome>: <detail>`.
+`caption` is the first text.
 
 `sha256` is of the body as received (`bytes` long), so that it can be compared with lists and other copies.
 `width`, `height` are of the stored medium, after orientation and resizing; `original_*` as received,
-orientation applied. `orientation` is the EXIF value that was applied (1 where there was none).
+orientation applied. `orientation` is the EXIF value that was applied (1 where there was none). `exif` is a JSON
+object of the received image's EXIF tags, null unless the recipe keeps EXIF: positions and names may be among them.
 `tar_offset`, `tar_bytes` locate the stored medium inside the raw tar; `member` is its name there.
-All of these are null unless `status` is `success`.
+All of these are null unless `outcome` is `success`.
 """
 
 VERDICT = pa.schema(
@@ -86,7 +105,7 @@ VERDICT = pa.schema(
         pa.field("weight", pa.float32(), nullable=False),
     ]
 )
-"""The opinion on a row. `dropped_by` is null where `keep`, else `fetch:<status>` or the name of a rule."""
+"""The opinion on a row. `dropped_by` is null where `keep`, else `fetch:<outcome>` or the name of a rule."""
 
 SHARD_INDEX = pa.schema(
     [
@@ -168,7 +187,7 @@ RETRYABLE = frozenset(
         Status.HTTP_5XX,
     }
 )
-"""Statuses that another try may change; all others stand until the list or the recipe changes."""
+"""Outcomes that another try may change; all others stand until the list or the recipe changes."""
 
 
 def sample_key(source: str, source_id: str) -> str:

@@ -26,7 +26,7 @@ SHARES: Mapping[Fault, float] = {
 }
 """Share of a list's rows that lead to each fault. About one in six, as in a list a few years old."""
 
-STATUS_OF: Mapping[Fault, str] = {
+OUTCOME_OF: Mapping[Fault, str] = {
     "missing": "http_404",
     "gone": "http_410",
     "server_error": "http_5xx",
@@ -37,7 +37,7 @@ STATUS_OF: Mapping[Fault, str] = {
     "redirect_loop": "too_many_redirects",
     "endless": "too_large",
 }
-"""The status that the fetcher must give each fault."""
+"""The outcome that the fetcher must give each fault."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def draw_world(scenes: int, seed: int) -> World:
 def plant_faults(
     rng: random.Random, rows: list[tuple[str, str]], pages: dict[str, Page], folder: str = ""
 ) -> Counter[str]:
-    """Append rows that lead to faults, `SHARES` of the rows there are, under `folder`; returns status -> rows."""
+    """Append rows that lead to faults, `SHARES` of the rows there are, under `folder`; returns outcome -> rows."""
     planted = Counter[str]()
     sound = len(rows)
     for fault, share in SHARES.items():
@@ -86,7 +86,7 @@ def plant_faults(
             name = f"{folder}{fault}/{number:05d}.jpg"
             pages[name] = Page(pages[path].body, fault)
             rows.append((caption, name))
-            planted[f"fetch:{STATUS_OF[fault]}"] += 1
+            planted[f"fetch:{OUTCOME_OF[fault]}"] += 1
     return planted
 
 

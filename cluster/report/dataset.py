@@ -119,12 +119,12 @@ def _hosts_section(dataset: Store) -> Section:
     tally: dict[str, list[int]] = {}
     for commit in read_commits(dataset, "fetch").values():
         with dataset.open(commit.file(".parquet")) as stream:
-            table_ = pq.read_table(stream, columns=["url", "status"])
-        for url, status in zip(table_.column("url").to_pylist(), table_.column("status").to_pylist(), strict=True):
+            table_ = pq.read_table(stream, columns=["url", "outcome"])
+        for url, outcome in zip(table_.column("url").to_pylist(), table_.column("outcome").to_pylist(), strict=True):
             counts = tally.setdefault(_host(url), [0, 0, 0])
             counts[0] += 1
-            counts[1] += status == "success"
-            counts[2] += status == "opted_out"
+            counts[1] += outcome == "success"
+            counts[2] += outcome == "opted_out"
     rows = sorted(((host, *counts) for host, counts in tally.items()), key=lambda row: (-row[1], row[0]))[:20]
     return Section("Hosts", "The hosts with the most rows.", table(("host", "rows", "fetched", "opted out"), rows))
 

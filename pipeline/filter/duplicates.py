@@ -44,9 +44,9 @@ class DuplicatesScatter(Scatter):
     def rows(self, part: Part, work: Workspace) -> pa.Table:
         """key, part, row, what is compared (`value`), and the hash of the texts."""
         with work.dataset.open(f"raw/{part.id}.parquet") as stream:
-            table = pq.read_table(stream, columns=["key", "status", "sha256", "texts"])
+            table = pq.read_table(stream, columns=["key", "outcome", "sha256", "texts"])
         row = pa.array(np.arange(table.num_rows, dtype=np.int64))
-        table = table.append_column("row", row).filter(pc.equal(table.column("status"), Status.SUCCESS.value))
+        table = table.append_column("row", row).filter(pc.equal(table.column("outcome"), Status.SUCCESS.value))
         keys, media = table.column("key").to_pylist(), table.column("sha256").to_pylist()
         pairs = [_text_hash(texts or []) for texts in table.column("texts").to_pylist()]
         rows = table.column("row").to_pylist()

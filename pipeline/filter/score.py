@@ -59,8 +59,8 @@ class ScoreStage:
     def make(self, part: Part, work: Workspace) -> Made:
         """Score the fetched rows of one part; rows without a medium get nulls."""
         with work.dataset.open(f"raw/{part.id}.parquet") as stream:
-            table = pq.read_table(stream, columns=["key", "status", *self.scorer.reads])
-        fetched = pc.equal(table.column("status"), Status.SUCCESS.value)
+            table = pq.read_table(stream, columns=["key", "outcome", *self.scorer.reads])
+        fetched = pc.equal(table.column("outcome"), Status.SUCCESS.value)
         scored = self.scorer(table.filter(fetched).select(self.scorer.reads)).cast(self.scorer.writes)
         columns = {"key": table.column("key")} | _spread(scored, fetched)
         local = local_parquet(work.scratch, "scores.parquet", pa.table(columns))

@@ -1,7 +1,7 @@
 """Verdicts: opinions on facts. A recipe's rules over score columns decide which rows are kept, and say why not.
 
 A rule bounds one column. Rows fall to the first rule they break, in the recipe's order; a row that was not fetched
-falls to its status. Nothing is read but columns, so another opinion costs seconds.
+falls to its outcome. Nothing is read but columns, so another opinion costs seconds.
 """
 
 from __future__ import annotations
@@ -113,9 +113,9 @@ class JudgeStage:
         """Write `key, keep, dropped_by, weight` for every row of the part."""
         rules = self.config.all_rules()
         columns = self._read(part, work, rules)
-        status = columns["record.status"].to_numpy()
-        fetched = status == Status.SUCCESS.value
-        dropped = np.where(fetched, "", np.char.add("fetch:", status.astype(str))).astype(object)
+        outcome = columns["record.outcome"].to_numpy()
+        fetched = outcome == Status.SUCCESS.value
+        dropped = np.where(fetched, "", np.char.add("fetch:", outcome.astype(str))).astype(object)
         for rule in rules:
             broken = ~_within(columns[rule.column], rule) & (dropped == "")
             dropped[broken] = rule.name
@@ -136,8 +136,8 @@ class JudgeStage:
         return Made({name: local}, len(keep), int(keep.sum()), found)
 
     def _read(self, part: Part, work: Workspace, rules: tuple[Rule, ...]) -> dict[str, pa.ChunkedArray]:
-        """The columns that the rules name, plus key and status, each under its full name."""
-        wanted = {"record.key", "record.status"} | {rule.column for rule in rules}
+        """The columns that the rules name, plus key and outcome, each under its full name."""
+        wanted = {"record.key", "record.outcome"} | {rule.column for rule in rules}
         by_file: dict[str, list[str]] = {}
         for name in sorted(wanted):
             table, column = name.split(".", 1)

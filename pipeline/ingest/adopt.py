@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ import pyarrow as pa
 
 from pipeline.commit import Commit
 from pipeline.errors import SourceError
-from pipeline.ingest.fetch.client import http_status
+from pipeline.ingest.fetch.dialect import our_outcome
 from pipeline.ingest.fetch.outcome import Outcome
 from pipeline.ingest.fetch.raw import RawWriter
 from pipeline.ingest.fetch.stage import raw_parts, read_candidates
@@ -35,24 +34,6 @@ from pipeline.stage import Made, Part, Resources, Workspace
 
 _MEMORY_BYTES = 256 << 20
 _MAX_MEMBER_BYTES = 256 << 20
-_HTTP_ERROR = re.compile(r"HTTP Error (\d{3})")
-_MESSAGES: tuple[tuple[str, Status], ...] = (
-    ("hash mismatch", Status.HASH_MISMATCH),
-    ("X-Robots-Tag", Status.OPTED_OUT),
-    ("image too small", Status.TOO_SMALL),
-    ("image area too large", Status.TOO_MANY_PIXELS),
-    ("Image decoding error", Status.DECODE_ERROR),
-    ("timed out", Status.TIMEOUT),
-    ("CERTIFICATE", Status.TLS_ERROR),
-    ("SSL", Status.TLS_ERROR),
-    ("Name or service not known", Status.DNS_ERROR),
-    ("name resolution", Status.DNS_ERROR),
-    ("No address associated", Status.DNS_ERROR),
-    ("unknown url type", Status.REFUSED_SCHEME),
-    ("redirect error", Status.TOO_MANY_REDIRECTS),
-    ("Connection refused", Status.CONNECT_ERROR),
-    ("unreachable", Status.CONNECT_ERROR),
-)
 
 
 class Adopt:
@@ -60,7 +41,7 @@ class Adopt:
 
     name: ClassVar[str] = "fetch"
     """It stands in the place of `fetch`: what comes after does not tell them apart."""
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(self, source: SourceConfig) -> None:
         self.source = source
@@ -109,28 +90,12 @@ class Adopt:
             elif fault is not None:
                 writer.put(row, Outcome(Status.BAD_ROW, fault))
             else:
-                writer.put(row, Outcome(*status_of(facts.get("status"), facts.get("error_message"))))
+                writer.put(row, Outcome(*our_outcome(facts.get("status"), facts.get("error_message"))))
         for old_key, data in _media(tar, wanted):
             row, facts = wanted.pop(old_key)
             writer.put(row, _adopted(data, facts))
         for row, _ in wanted.values():
             writer.put(row, Outcome(Status.BAD_ROW, f"{tar.rsplit('/', 1)[-1]} does not hold it"))
-
-
-def status_of(status: str | None, message: str | None) -> tuple[Status, str]:
-    """Our status for a failure that img2dataset recorded, and its message as detail."""
-    text = " ".join((message or "").split())[:120]
-    code = _HTTP_ERROR.search(text)
-    if code is not None:
-        return http_status(int(code[1]))[0], text
-    for words, ours in _MESSAGES:
-        if words.lower() in text.lower():
-            return ours, text
-    if status == "failed_to_resize":
-        return (Status.TOO_SMALL if "aspect ratio" in text else Status.DECODE_ERROR), text
-    if status == "failed_to_download":
-        return Status.PROTOCOL_ERROR, text
-    return Status.BAD_ROW, f"status {status!r}"
 
 
 def _media(tar: str, wanted: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:

@@ -55,7 +55,7 @@ ORDERED = pa.schema(
 )
 """A kept sample on its way into a shard. `raw_*` locate the medium; `json` is the member as it will be written."""
 
-_READ = ["key", "split", "meta", "member", "status", "tar_offset", "tar_bytes"]
+_READ = ["key", "split", "meta", "member", "outcome", "tar_offset", "tar_bytes"]
 _COLUMNS = [*_READ, *(name for name in JSON_FIELDS if name != "weight")]
 
 
@@ -132,8 +132,8 @@ class Order(Scatter):
         key = row["key"]
         if row["tar_offset"] is None or row["tar_bytes"] is None:
             raise DatasetError(
-                f"part {fetched.part}: key {key} is kept, but its status is {row['status']!r} and no medium is stored. "
-                "A verdict may keep fetched rows only; correct the judge stage and run it again."
+                f"part {fetched.part}: key {key} is kept, but its outcome is {row['outcome']!r} and no medium is "
+                "stored. A verdict may keep fetched rows only; correct the judge stage and run it again."
             )
         if not is_shard_key(key):
             raise DatasetError(

@@ -8,7 +8,7 @@ from PIL import Image
 
 from cluster.quickstart.scenes import COLOURS, SHAPES, draw_scene
 from cluster.quickstart.web import LocalWeb, Page
-from cluster.quickstart.world import SHARES, STATUS_OF, draw_world
+from cluster.quickstart.world import OUTCOME_OF, SHARES, draw_world
 from pipeline.record import Status
 
 
@@ -38,7 +38,7 @@ def test_the_world_is_a_function_of_its_seed_and_plants_what_it_says():
     assert world == again
     by_fault = Counter(world.pages[path].fault for _, path in world.rows)
     for fault in SHARES:
-        assert by_fault[fault] == world.planted[f"fetch:{STATUS_OF[fault]}"] > 0
+        assert by_fault[fault] == world.planted[f"fetch:{OUTCOME_OF[fault]}"] > 0
     pairs = Counter((caption, path) for caption, path in world.rows)
     assert sum(n - 1 for n in pairs.values()) == world.planted["duplicate_pair"]
     short = [caption for caption, path in world.rows if len(caption.split()) < 3 and path.startswith("short/")]
@@ -46,8 +46,8 @@ def test_the_world_is_a_function_of_its_seed_and_plants_what_it_says():
 
 
 def test_every_fault_has_a_status_of_the_record():
-    assert {Status(status) for status in STATUS_OF.values()}
-    assert set(SHARES) <= set(STATUS_OF)
+    assert {Status(status) for status in OUTCOME_OF.values()}
+    assert set(SHARES) <= set(OUTCOME_OF)
 
 
 def test_the_list_is_a_conceptual_captions_tsv(tmp_path):

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.record import CANDIDATE, FETCHED, RETRYABLE, Status, key_fraction, sample_key
+from pipeline.record import CANDIDATE, FETCHED, IMG2DATASET, RETRYABLE, Status, key_fraction, sample_key
 
 
 @given(st.text(), st.text(), st.text(), st.text())
@@ -26,11 +26,13 @@ def test_fractions_are_even():
     assert abs(share - 0.1) < 0.01
 
 
-def test_fetched_begins_with_candidate():
-    assert FETCHED.names[: len(CANDIDATE)] == CANDIDATE.names
+def test_fetched_begins_with_the_columns_of_img2dataset_and_holds_the_candidate():
+    assert FETCHED.names[: len(IMG2DATASET)] == IMG2DATASET.names
+    assert all(FETCHED.field(item.name) == item for item in CANDIDATE)
+    assert len(set(FETCHED.names)) == len(FETCHED)
 
 
-def test_no_final_status_is_retried():
+def test_no_final_outcome_is_retried():
     assert Status.HTTP_404 not in RETRYABLE
     assert Status.OPTED_OUT not in RETRYABLE
     assert Status.HTTP_429 in RETRYABLE

@@ -28,6 +28,7 @@ class Outcome:
     num_bytes: int | None = None
     fetched_at: datetime | None = None
     duration_s: float | None = None
+    exif: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,24 +9,39 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.ingest.fetch.dialect import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SUCCESS, their_message, their_status
 from pipeline.ingest.fetch.outcome import Outcome
 from pipeline.record import CANDIDATE, FETCHED, Status
 from pipeline.stage import Made
 from pipeline.tar import TarWriter
 
-_ADDED = [item for item in FETCHED if item.name not in CANDIDATE.names]
-_MEDIA_STATUSES = frozenset(
-    {Status.WRONG_TYPE, Status.DECODE_ERROR, Status.TOO_MANY_PIXELS, Status.TOO_SMALL}
-)
-"""What img2dataset counts as failed to resize; every other failure is one to download."""
+_STORED = (
+    "width", "height", "original_width", "original_height", "exif", "sha256",
+    "mime", "duration_s", "orientation", "bytes", "tar_offset", "tar_bytes", "member", "fetched_at",
+)  # fmt: skip
+"""Columns that only a row with a medium has."""
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@dataclass(slots=True)
+class _Row:
+    """What the tar needs of a candidate."""
+
+    key: str
+    source: str
+    source_id: str
+    url: str | None
+    texts: list[dict[str, Any]]
 
 
 class RawWriter:
@@ -35,12 +50,13 @@ class RawWriter:
     def __init__(self, part: str, candidates: pa.Table, scratch: Path, memory_bytes: int) -> None:
         self.part = part
         self._candidates = candidates
-        self._rows: list[dict[str, Any]] = candidates.select(
-            ["key", "source", "source_id", "url", "texts"]
-        ).to_pylist()
+        needed = (candidates[name].to_pylist() for name in ("key", "source", "source_id", "url", "texts"))
+        self._rows = [_Row(*values[:4], values[4] or []) for values in zip(*needed, strict=True)]
         self._scratch = scratch
         self._tar = TarWriter(scratch / f"{part}.tar")
-        self._columns: dict[str, list[Any]] = {item.name: [] for item in _ADDED}
+        self._outcomes: list[str] = []
+        self._details: list[str | None] = []
+        self._stored: list[tuple[Any, ...]] = []
         self._held = _Held(scratch / f"{part}.held", memory_bytes)
         self._next = 0
         self._start = time.time()
@@ -63,54 +79,64 @@ class RawWriter:
         if self._next != len(self._rows):
             raise RuntimeError(f"raw part {self.part}: {self._next} outcomes for {len(self._rows)} rows")
         self._tar.close()
-        counts = Counter(self._columns["status"])
-        table = self._candidates
-        for item in _ADDED:
-            table = table.append_column(item, pa.array(self._columns[item.name], item.type))
-        table = table.cast(FETCHED)
+        counts = Counter(self._outcomes)
         parquet = self._scratch / f"{self.part}.parquet"
-        pq.write_table(table, parquet, compression="zstd", row_group_size=max(1, table.num_rows))
+        pq.write_table(self._table(), parquet, compression="zstd", row_group_size=max(1, len(self._rows)))
         stats = self._scratch / f"{self.part}_stats.json"
         stats.write_text(json.dumps(self._stats(counts), indent=4))
         files = {f"raw/{path.name}": path for path in (self._scratch / f"{self.part}.tar", parquet, stats)}
         return Made(files, len(self._rows), counts[Status.SUCCESS], dict(sorted(counts.items())))
 
-    def _write(self, row: Mapping[str, Any], outcome: Outcome) -> None:
-        values: dict[str, Any] = {"status": outcome.status.value, "detail": outcome.detail}
+    def _write(self, row: _Row, outcome: Outcome) -> None:
+        self._outcomes.append(outcome.status.value)
+        self._details.append(outcome.detail)
         media = outcome.media
-        if media is not None:
-            name = f"{row['key']}.{media.extension}"
-            member = self._tar.add(name, media.data)
-            texts = row["texts"] or []
-            caption = texts[0]["text"] if texts else ""
-            self._tar.add(f"{row['key']}.json", _sample_json(row, outcome, caption))
-            self._tar.add(f"{row['key']}.txt", caption.encode())
-            values |= {
-                "mime": media.mime,
-                "width": media.width,
-                "height": media.height,
-                "original_width": media.original_width,
-                "original_height": media.original_height,
-                "orientation": media.orientation,
-                "duration_s": outcome.duration_s,
-                "sha256": outcome.sha256,
-                "bytes": outcome.num_bytes,
-                "tar_offset": member.data_offset,
-                "tar_bytes": member.data_size,
-                "member": name,
-                "fetched_at": outcome.fetched_at,
-            }
-        for name, column in self._columns.items():
-            column.append(values.get(name))
+        if media is None:
+            return
+        caption = row.texts[0]["text"] if row.texts else None
+        name = f"{row.key}.{media.extension}"
+        member = self._tar.add(name, media.data)
+        self._tar.add(f"{row.key}.json", _sample_json(row, outcome, caption))
+        self._tar.add(f"{row.key}.txt", (caption or "").encode())
+        self._stored.append(
+            (
+                media.width, media.height, media.original_width, media.original_height, outcome.exif, outcome.sha256,
+                media.mime, outcome.duration_s, media.orientation, outcome.num_bytes,
+                member.data_offset, member.data_size, name, outcome.fetched_at,
+            )
+        )  # fmt: skip
+
+    def _table(self) -> pa.Table:
+        """All rows as FETCHED, built column by column."""
+        mediums = self._candidates["medium"].to_pylist()
+        facts = list(zip(self._outcomes, self._details, mediums, strict=True))
+        columns: dict[str, Any] = {name: self._candidates[name] for name in CANDIDATE.names}
+        columns |= {
+            "caption": pa.array([row.texts[0]["text"] if row.texts else None for row in self._rows], pa.string()),
+            "status": pa.array([their_status(outcome) for outcome in self._outcomes]),
+            "error_message": pa.array([their_message(*fact) for fact in facts], pa.string()),
+            "outcome": pa.array(self._outcomes, pa.string()),
+            "detail": pa.array(self._details, pa.string()),
+            "phash": pa.nulls(len(facts), pa.uint64()),
+        }
+        is_stored = np.array([outcome == Status.SUCCESS for outcome in self._outcomes], bool)
+        places = pa.array(np.cumsum(is_stored) - 1, mask=~is_stored)
+        values = zip(*self._stored, strict=True) if self._stored else ((),) * len(_STORED)
+        for name, column in zip(_STORED, values, strict=True):
+            columns[name] = pc.take(pa.array(column, FETCHED.field(name).type), places)
+        return pa.table([columns[item.name] for item in FETCHED], schema=FETCHED)
 
     def _stats(self, counts: Counter[str]) -> dict[str, Any]:
+        """What img2dataset's stats say; the keys of `status_dict` are our words."""
         end = time.time()
-        resize = sum(counts[status] for status in _MEDIA_STATUSES)
+        theirs: Counter[str] = Counter()
+        for outcome, rows in counts.items():
+            theirs[their_status(outcome)] += rows
         return {
             "count": len(self._rows),
-            "successes": counts[Status.SUCCESS],
-            "failed_to_download": len(self._rows) - counts[Status.SUCCESS] - resize,
-            "failed_to_resize": resize,
+            "successes": theirs[SUCCESS],
+            "failed_to_download": theirs[FAILED_TO_DOWNLOAD],
+            "failed_to_resize": theirs[FAILED_TO_RESIZE],
             "duration": end - self._start,
             "start_time": self._start,
             "end_time": end,
@@ -160,21 +186,24 @@ class _Held:
             self._stream = None
 
 
-def _sample_json(row: Mapping[str, Any], outcome: Outcome, caption: str) -> bytes:
-    """The sample's facts under img2dataset's names; holds no clock, so the same sample has the same bytes."""
+def _sample_json(row: _Row, outcome: Outcome, caption: str | None) -> bytes:
+    """The sample's facts, img2dataset's first; holds no clock, so the same sample has the same bytes."""
     media = outcome.media
     assert media is not None
     facts = {
-        "key": row["key"],
         "caption": caption,
-        "url": row["url"],
+        "url": row.url,
+        "key": row.key,
+        "status": SUCCESS,
+        "error_message": None,
         "width": media.width,
         "height": media.height,
         "original_width": media.original_width,
         "original_height": media.original_height,
+        "exif": outcome.exif,
         "sha256": outcome.sha256,
-        "source": row["source"],
-        "source_id": row["source_id"],
-        "texts": row["texts"] or [],
+        "source": row.source,
+        "source_id": row.source_id,
+        "texts": row.texts,
     }
-    return json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode()
+    return _encode(facts).encode()

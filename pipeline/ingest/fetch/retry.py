@@ -105,8 +105,8 @@ def count_retryable(fetched: Mapping[str, Commit]) -> dict[str, int]:
 def jobs_to_retry(table: pa.Table) -> list[Job]:
     """One job per URL of the rows that another try may change."""
     jobs: dict[str, Job] = {}
-    for row, (url, status) in enumerate(zip(table["url"].to_pylist(), table["status"].to_pylist(), strict=True)):
-        if status in RETRYABLE and url:
+    for row, (url, outcome) in enumerate(zip(table["url"].to_pylist(), table["outcome"].to_pylist(), strict=True)):
+        if outcome in RETRYABLE and url:
             jobs.setdefault(url, Job(url, [])).rows.append(row)
     return list(jobs.values())
 
@@ -116,7 +116,7 @@ def _keep_others(table: pa.Table, tar: IO[bytes], writer: RawWriter) -> None:
     columns = [item.name for item in FETCHED if item.name not in CANDIDATE.names]
     for batch_start, batch in _batches(table.select([*columns, "url"])):
         for i, row in enumerate(batch):
-            if row["status"] not in RETRYABLE or not row["url"]:
+            if row["outcome"] not in RETRYABLE or not row["url"]:
                 writer.put(batch_start + i, _kept(row, tar))
 
 
@@ -128,8 +128,8 @@ def _batches(table: pa.Table) -> Any:
 
 
 def _kept(row: Mapping[str, Any], tar: IO[bytes]) -> Outcome:
-    if row["status"] != Status.SUCCESS:
-        return Outcome(Status(row["status"]), row["detail"])
+    if row["outcome"] != Status.SUCCESS:
+        return Outcome(Status(row["outcome"]), row["detail"])
     tar.seek(row["tar_offset"])
     data = tar.read(row["tar_bytes"])
     if len(data) != row["tar_bytes"]:
@@ -138,7 +138,7 @@ def _kept(row: Mapping[str, Any], tar: IO[bytes]) -> Outcome:
         data, row["mime"], row["member"].rpartition(".")[2], row["width"], row["height"],
         row["original_width"], row["original_height"], row["orientation"],
     )  # fmt: skip
-    facts = (row["sha256"], row["bytes"], row["fetched_at"], row["duration_s"])
+    facts = (row["sha256"], row["bytes"], row["fetched_at"], row["duration_s"], row["exif"])
     return Outcome(Status.SUCCESS, row["detail"], media, *facts)
 
 

@@ -44,7 +44,7 @@ class Fetch:
     """Fetches candidate parts into raw parts."""
 
     name: ClassVar[str] = "fetch"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def __init__(self, config: FetchConfig, image: ImageConfig, media: MediaConfig = _MEDIA) -> None:
         self.config = config

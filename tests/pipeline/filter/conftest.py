@@ -1,4 +1,4 @@
-"""Datasets with raw parts made by hand: rows of (key, status, sha256, texts, sizes)."""
+"""Datasets with raw parts made by hand: rows of (key, outcome, sha256, texts, sizes)."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +24,7 @@ def raw_parts(tmp_path):
             pq.write_table(pa.Table.from_pylist([full_row(row) for row in rows], FETCHED), local)
             counts = {}
             for row in rows:
-                counts[row.get("status", "success")] = counts.get(row.get("status", "success"), 0) + 1
+                counts[row.get("outcome", "success")] = counts.get(row.get("outcome", "success"), 0) + 1
             made = Made({f"raw/{part}.parquet": local}, len(rows), counts.get("success", 0), counts)
             commits[part] = publish(dataset, "fetch", part, "by hand", made)
         return Engine(dataset, EngineConfig(place=place, workers=workers)), commits
@@ -33,14 +33,15 @@ def raw_parts(tmp_path):
 
 
 def full_row(row):
-    fetched = row.get("status", "success") == "success"
+    fetched = row.get("outcome", "success") == "success"
     texts = row.get("texts", ["a caption of words"])
     return {
         "source": "test",
         "source_id": row["id"],
         "medium": "image",
         "key": row.get("key", sample_key("test", row["id"])),
-        "status": row.get("status", "success"),
+        "status": "success" if fetched else "failed_to_download",
+        "outcome": row.get("outcome", "success"),
         "texts": [{"text": text, "kind": "caption", "lang": None} for text in texts],
         "sha256": row.get("sha256", row["id"]) if fetched else None,
         "original_width": row.get("width", 300) if fetched else None,

@@ -12,7 +12,7 @@ ROWS = st.lists(
             "media": st.integers(0, 5),
             "text": st.sampled_from(["a b", "b a", "", "a\0b"]),
             "key": st.integers(0, 30),
-            "status": st.sampled_from(["success", "success", "success", "http_404"]),
+            "outcome": st.sampled_from(["success", "success", "success", "http_404"]),
         }
     ),
     max_size=24,
@@ -22,9 +22,9 @@ ROWS = st.lists(
 def brute_force(rows):
     """Every row against every other, by the definition."""
     found = []
-    sound = [row for row in rows if row["status"] == "success"]
+    sound = [row for row in rows if row["outcome"] == "success"]
     for row in rows:
-        if row["status"] != "success":
+        if row["outcome"] != "success":
             found.append(None)
             continue
 
@@ -58,7 +58,7 @@ def test_equal_to_brute_force(tmp_path_factory, raw_parts, drawn, num_parts, buc
         part = i % num_parts
         key = f"{row['key']:032x}"
         made = {
-            "id": str(i), "key": key, "sha256": f"sha{row['media']}", "texts": [row["text"]], "status": row["status"],
+            "id": str(i), "key": key, "sha256": f"sha{row['media']}", "texts": [row["text"]], "outcome": row["outcome"],
         }  # fmt: skip
         flat[part].append({**made, "place": (key, part, len(parts[part]))})
         parts[part].append(made)

@@ -44,7 +44,8 @@ def test_image_facts():
 
 
 def test_rows_that_were_not_fetched_get_nulls_in_their_place(raw_parts):
-    rows = [{"id": "a", "status": "http_404"}, {"id": "b", "width": 50}, {"id": "c", "status": "timeout"}, {"id": "d"}]
+    gone, late = {"id": "a", "outcome": "http_404"}, {"id": "c", "outcome": "timeout"}
+    rows = [gone, {"id": "b", "width": 50}, late, {"id": "d"}]
     engine, _ = raw_parts([rows])
     engine.run(ScoreStage(ImageScore(ImageScoreConfig())), [Part("00000", (("fetch", "00000"),))])
     found = pq.read_table(engine.dataset.path("scores/image/00000.parquet")).to_pylist()
@@ -52,7 +53,7 @@ def test_rows_that_were_not_fetched_get_nulls_in_their_place(raw_parts):
 
 
 def test_a_part_without_one_fetched_row_is_scored_too(raw_parts):
-    engine, _ = raw_parts([[{"id": "a", "status": "http_404"}]])
+    engine, _ = raw_parts([[{"id": "a", "outcome": "http_404"}]])
     for scorer in (ImageScore(ImageScoreConfig()), TextScore(TextScoreConfig())):
         commit = engine.run(ScoreStage(scorer), [Part("00000", (("fetch", "00000"),))])["00000"]
         assert (commit.rows_in, commit.counts) == (1, {"scored": 0})

@@ -19,7 +19,7 @@ RULES = (
 ROWS = [
     {"id": "good"},
     {"id": "again", "sha256": "good"},
-    {"id": "dead", "status": "http_404"},
+    {"id": "dead", "outcome": "http_404"},
     {"id": "short", "texts": ["two words"]},
     {"id": "none", "texts": []},
     {"id": "small", "width": 99, "height": 99},

@@ -269,7 +269,7 @@ class Fetched:
 
     @property
     def statuses(self) -> list[str]:
-        return [row["status"] for row in self.rows]
+        return [row["outcome"] for row in self.rows]
 
 
 def candidates(urls: Sequence[str], **columns: Sequence[Any]) -> pa.Table:
@@ -297,9 +297,9 @@ def open_raw(dataset: Store, commit: Commit) -> Fetched:
     stats = json.loads(dataset.read_bytes(commit.file("_stats.json")))
     assert sum(commit.counts.values()) == commit.rows_in == len(rows) == stats["count"]
     assert stats["successes"] + stats["failed_to_download"] + stats["failed_to_resize"] == stats["count"]
-    assert stats["status_dict"] == commit.counts == dict(Counter(row["status"] for row in rows))
+    assert stats["status_dict"] == commit.counts == dict(Counter(row["outcome"] for row in rows))
     for row in rows:
-        if row["status"] == "success":
+        if row["outcome"] == "success":
             stored = data[row["tar_offset"] : row["tar_offset"] + row["tar_bytes"]]
             assert dict(members)[row["member"]] == stored
         else:

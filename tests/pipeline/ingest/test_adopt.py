@@ -13,7 +13,8 @@ import pytest
 
 from pipeline.engine import Engine, EngineConfig
 from pipeline.errors import SourceError
-from pipeline.ingest.adopt import Adopt, status_of
+from pipeline.ingest.adopt import Adopt
+from pipeline.ingest.fetch.dialect import our_outcome
 from pipeline.ingest.read import Ingest, IngestConfig
 from pipeline.ingest.sources import open_source, source_config
 from pipeline.record import Status
@@ -203,7 +204,7 @@ def test_a_webdataset_tar_that_is_cut_off(tmp_path, draw, open_part):
     ],
 )
 def test_statuses(status, message, ours):
-    assert status_of(status, message)[0] == ours
+    assert our_outcome(status, message)[0] == ours
 
 
 @pytest.mark.slow
@@ -229,9 +230,9 @@ def test_a_folder_that_img2dataset_itself_wrote(tmp_path, web, draw, open_part):
     rows = [row for part in parts for row in part.rows]
     assert len(web.seen) == asked
     by_url = {row["url"]: row for row in rows}
-    assert [by_url[web.url(f"/{i}.jpg")]["status"] for i in range(6)] == ["success"] * 6
-    assert by_url[web.url("/missing.jpg")]["status"] == "http_404"
-    assert by_url[web.url("/html.jpg")]["status"] == "decode_error"
+    assert [by_url[web.url(f"/{i}.jpg")]["outcome"] for i in range(6)] == ["success"] * 6
+    assert by_url[web.url("/missing.jpg")]["outcome"] == "http_404"
+    assert by_url[web.url("/html.jpg")]["outcome"] == "decode_error"
     row = by_url[web.url("/3.jpg")]
     assert (row["width"], row["height"], row["original_width"], row["original_height"]) == (85, 64, 640, 480)
     assert row["sha256"] == hashlib.sha256(web.pages["/3.jpg"]).hexdigest()

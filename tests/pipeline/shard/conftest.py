@@ -49,6 +49,7 @@ def fetched_row(number, rng, **changes):
         "texts": [{"text": f"a scene, number {number} – œ", "kind": "caption", "lang": "en"}],
         "meta": json.dumps({"license": "CC0", "n": number}),
         "status": "success",
+        "outcome": "success",
         "mime": "image/jpeg",
         "width": 10 + number,
         "height": 20 + number,
@@ -75,13 +76,14 @@ def add_part(judged, id, numbers, *, seed=0, change=None, keep=None):
                 media = rng.bytes(int(rng.integers(0, 1500)))
                 if number % 7 == 3:
                     gone = ("member", "mime", "width", "height", "original_width", "original_height", "bytes")
-                    row |= {"status": "http_404", **dict.fromkeys((*gone, "orientation"))}
+                    row |= dict.fromkeys((*gone, "orientation"))
+                    row |= {"outcome": "http_404", "status": "failed_to_download"}
                 else:
                     placed = tar.add(row["member"], media)
                     row |= {"tar_offset": placed.data_offset, "tar_bytes": placed.data_size}
                     row["sha256"] = hashlib.sha256(b"body" + media).hexdigest()
-                kept = row["status"] == "success" and (number % 5 != 2 if keep is None else keep(number))
-                dropped_by = None if kept else "rule" if row["status"] == "success" else "fetch:http_404"
+                kept = row["outcome"] == "success" and (number % 5 != 2 if keep is None else keep(number))
+                dropped_by = None if kept else "rule" if row["outcome"] == "success" else "fetch:http_404"
                 weight = float(np.float32(0.1 * (1 + number % 3)))
                 verdicts.append({"key": row["key"], "keep": kept, "dropped_by": dropped_by, "weight": weight})
                 rows.append(row)
@@ -91,7 +93,7 @@ def add_part(judged, id, numbers, *, seed=0, change=None, keep=None):
         pq.write_table(pa.Table.from_pylist(rows, FETCHED), raw_path)
         pq.write_table(pa.Table.from_pylist(verdicts, VERDICT), verdict_path)
         files = {f"raw/{id}.tar": tar_path, f"raw/{id}.parquet": raw_path}
-        stored = sum(row["status"] == "success" for row in rows)
+        stored = sum(row["outcome"] == "success" for row in rows)
         publish(judged.dataset, "fetch", id, f"f{seed}", Made(files, len(rows), stored))
         kept = sum(verdict["keep"] for verdict in verdicts)
         made = Made({f"verdicts/abc/{id}.parquet": verdict_path}, len(rows), kept)

@@ -270,7 +270,7 @@ def test_a_verdict_that_keeps_what_was_not_fetched_is_named(make_judged):
     table = pq.read_table(verdict).to_pydict()
     table["keep"] = [True] * len(table["keep"])
     pq.write_table(pa.table(table, VERDICT), verdict)
-    with pytest.raises(DatasetError, match="is kept, but its status is 'http_404'"):
+    with pytest.raises(DatasetError, match="is kept, but its outcome is 'http_404'"):
         judged.shard(**CONFIG)
 
 

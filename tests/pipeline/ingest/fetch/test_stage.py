@@ -20,7 +20,7 @@ from pipeline.ingest.fetch.stage import Fetch
 from pipeline.ingest.media.image import ImageConfig
 from pipeline.ingest.read import Ingest, IngestConfig
 from pipeline.ingest.sources import source_config
-from pipeline.record import FETCHED
+from pipeline.record import FETCHED, IMG2DATASET
 from pipeline.store import Store
 
 
@@ -67,8 +67,7 @@ def test_a_sample_as_others_read_it(web, fetch, draw, tmp_path):
     part = fetch([web.url("/a.jpg"), web.url("/404")], texts=[*texts, []], image={"size_px": 64})
     row = part.rows[0]
     facts = json.loads(part.members[1][1])
-    assert list(facts) == ["key", "caption", "url", "width", "height", "original_width", "original_height", "sha256",
-                           "source", "source_id", "texts"]
+    assert list(facts) == [*IMG2DATASET.names, "source", "source_id", "texts"]
     assert facts["caption"] == "ein Bild" == part.members[2][1].decode()
     assert facts["texts"] == texts[0]
     assert facts["sha256"] == row["sha256"] == hashlib.sha256(body).hexdigest()
