@@ -68,6 +68,7 @@ IMG2DATASET = pa.schema(
 FETCHED = pa.schema(
     [
         *IMG2DATASET,
+        ("uid", pa.string()),
         *(item for item in CANDIDATE if item.name not in IMG2DATASET.names),
         pa.field("outcome", pa.string(), nullable=False),
         ("detail", pa.string()),
@@ -87,7 +88,8 @@ FETCHED = pa.schema(
 `outcome` is our word (`Status`), and what every stage of pairmill reads; `detail` says more. `status` is one of
 img2dataset's three words (success, failed_to_download, failed_to_resize), for its readers, and `error_message`,
 null where it is a success, is its message where it has one for the outcome, else `<outcome>: <detail>`.
-`caption` is the first text.
+`caption` is the first text. `uid` is the name that DataComp's tools know a row by: the list's own identifier where
+that is 32 hex digits, else `key`.
 
 `sha256` is of the body as received (`bytes` long), so that it can be compared with lists and other copies.
 `width`, `height` are of the stored medium, after orientation and resizing; `original_*` as received,

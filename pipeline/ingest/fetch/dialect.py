@@ -38,6 +38,7 @@ _THEIR_WORDS = {
 }
 """Messages of img2dataset's own, which its users match on; `detail` keeps what they leave out."""
 
+_FAILURES = {outcome.value: outcome for outcome in Status if outcome != Status.SUCCESS}
 _HTTP_ERROR = re.compile(r"HTTP Error (\d{3})")
 _OUR_WORDS: tuple[tuple[str, Status], ...] = (
     ("hash mismatch", Status.HASH_MISMATCH),
@@ -79,8 +80,11 @@ def their_message(outcome: str, detail: str | None, medium: str = "image") -> st
 
 
 def our_outcome(status: str | None, message: str | None) -> tuple[Status, str]:
-    """Our outcome of a failure that img2dataset recorded, and its message as detail."""
+    """Our outcome of a failure that img2dataset (or pairmill, in its dialect) recorded, and its message as detail."""
     text = " ".join((message or "").split())[:120]
+    word, _, detail = text.partition(": ")
+    if word in _FAILURES:
+        return _FAILURES[word], detail
     code = _HTTP_ERROR.search(text)
     if code is not None:
         return http_status(int(code[1]))[0], text

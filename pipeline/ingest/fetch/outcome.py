@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from pipeline.errors import PairmillError
 from pipeline.ingest.fetch.blocklist import NO_BLOCKS, BlockList
+from pipeline.ingest.media.exif import exif_json
 from pipeline.ingest.media.image import ImageConfig, Media, Refusal, treat_image
 from pipeline.ingest.media.probe import MediaConfig, Probed, probe
 from pipeline.ingest.media.retouch import Box
@@ -101,4 +102,6 @@ def treat_body(body: bytes, promise: Promise, treatment: Treatment) -> Treated:
         duration_s, size = media.duration_s, (media.width, media.height)
         media = Media(media.data, media.mime, media.extension, *size, *size, 1)
     sha256 = digests["sha256"].removeprefix("sha256:")
-    return Treated(Outcome(Status.SUCCESS, None, media, sha256, len(body), datetime.now(UTC), duration_s), digests)
+    exif = exif_json(body) if medium == "image" and treatment.image.exif == "keep" else None
+    facts = (sha256, len(body), datetime.now(UTC), duration_s, exif)
+    return Treated(Outcome(Status.SUCCESS, None, media, *facts), digests)

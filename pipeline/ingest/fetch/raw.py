@@ -7,6 +7,7 @@ in memory up to a budget and beyond that in a scratch file, so memory stays flat
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ _STORED = (
 )  # fmt: skip
 """Columns that only a row with a medium has."""
 
+_UID = re.compile(r"[0-9a-f]{32}")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -42,6 +44,16 @@ class _Row:
     source_id: str
     url: str | None
     texts: list[dict[str, Any]]
+
+    @property
+    def caption(self) -> str | None:
+        """The first text."""
+        return self.texts[0]["text"] if self.texts else None
+
+    @property
+    def uid(self) -> str:
+        """The list's identifier where it has the form of DataComp's, else the key, which has it too."""
+        return self.source_id if _UID.fullmatch(self.source_id) else self.key
 
 
 class RawWriter:
@@ -93,11 +105,10 @@ class RawWriter:
         media = outcome.media
         if media is None:
             return
-        caption = row.texts[0]["text"] if row.texts else None
         name = f"{row.key}.{media.extension}"
         member = self._tar.add(name, media.data)
-        self._tar.add(f"{row.key}.json", _sample_json(row, outcome, caption))
-        self._tar.add(f"{row.key}.txt", (caption or "").encode())
+        self._tar.add(f"{row.key}.json", _sample_json(row, outcome))
+        self._tar.add(f"{row.key}.txt", (row.caption or "").encode())
         self._stored.append(
             (
                 media.width, media.height, media.original_width, media.original_height, outcome.exif, outcome.sha256,
@@ -112,7 +123,8 @@ class RawWriter:
         facts = list(zip(self._outcomes, self._details, mediums, strict=True))
         columns: dict[str, Any] = {name: self._candidates[name] for name in CANDIDATE.names}
         columns |= {
-            "caption": pa.array([row.texts[0]["text"] if row.texts else None for row in self._rows], pa.string()),
+            "caption": pa.array([row.caption for row in self._rows], pa.string()),
+            "uid": pa.array([row.uid for row in self._rows], pa.string()),
             "status": pa.array([their_status(outcome) for outcome in self._outcomes]),
             "error_message": pa.array([their_message(*fact) for fact in facts], pa.string()),
             "outcome": pa.array(self._outcomes, pa.string()),
@@ -186,12 +198,12 @@ class _Held:
             self._stream = None
 
 
-def _sample_json(row: _Row, outcome: Outcome, caption: str | None) -> bytes:
+def _sample_json(row: _Row, outcome: Outcome) -> bytes:
     """The sample's facts, img2dataset's first; holds no clock, so the same sample has the same bytes."""
     media = outcome.media
     assert media is not None
     facts = {
-        "caption": caption,
+        "caption": row.caption,
         "url": row.url,
         "key": row.key,
         "status": SUCCESS,
@@ -202,6 +214,7 @@ def _sample_json(row: _Row, outcome: Outcome, caption: str | None) -> bytes:
         "original_height": media.original_height,
         "exif": outcome.exif,
         "sha256": outcome.sha256,
+        "uid": row.uid,
         "source": row.source,
         "source_id": row.source_id,
         "texts": row.texts,

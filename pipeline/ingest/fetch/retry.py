@@ -63,7 +63,12 @@ class Retry:
         if old is None:
             raise DatasetError(f"{work.dataset.url}: fetch part {part.id} is gone. Run `pairmill fetch` again.")
         with work.dataset.open(old.file(".parquet")) as stream:
-            table = pq.read_table(stream).cast(FETCHED)
+            table = pq.read_table(stream)
+        if table.column_names != FETCHED.names:
+            raise DatasetError(
+                f"{work.dataset.url}/{old.file('.parquet')}: has the columns of another version of pairmill. Run "
+                "`pairmill fetch` with its recipe, which makes such parts anew; then retry."
+            )
         config = self.fetch.config
         writer = RawWriter(part.id, table.select(CANDIDATE.names).cast(CANDIDATE), work.scratch, config.memory_mb << 20)
         try:

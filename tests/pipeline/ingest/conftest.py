@@ -8,6 +8,8 @@ import io
 import json
 import os
 import struct
+import subprocess
+import sys
 import tarfile
 import threading
 from collections import Counter
@@ -333,5 +335,26 @@ def fetch(tmp_path: Path, web: FaultWeb) -> Callable[..., Fetched]:
         stage.setup()
         part = Part("00007", facts={"candidates": "candidates/part-00000-00000.parquet"})
         return open_raw(dataset, run_part(stage, part, "test", dataset))
+
+    return run
+
+
+@pytest.fixture
+def img2dataset(tmp_path: Path) -> Callable[..., Path]:
+    """Run the real img2dataset on a list: `img2dataset({"url": [...], "caption": [...]}, image_size=64)` -> folder."""
+
+    def run(columns: dict[str, Sequence[Any]], **options: Any) -> Path:
+        urls, out = tmp_path / "list.parquet", tmp_path / "img2dataset"
+        pq.write_table(pa.table(columns), urls)
+        given = {
+            "url_list": str(urls), "input_format": "parquet", "url_col": "url", "caption_col": "caption",
+            "output_format": "webdataset", "output_folder": str(out), "processes_count": 1, "thread_count": 8,
+            **options,
+        }  # fmt: skip
+        script = "import sys, json, img2dataset; img2dataset.download(**json.loads(sys.argv[1]))"
+        quiet = {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1", "no_proxy": "127.0.0.1"}
+        command = [sys.executable, "-c", script, json.dumps(given)]
+        subprocess.run(command, check=True, timeout=200, capture_output=True, env=quiet)
+        return out
 
     return run

@@ -3,8 +3,6 @@
 import hashlib
 import io
 import json
-import subprocess
-import sys
 import tarfile
 
 import pyarrow as pa
@@ -207,25 +205,16 @@ def test_statuses(status, message, ours):
     assert our_outcome(status, message)[0] == ours
 
 
-@pytest.mark.slow
-def test_a_folder_that_img2dataset_itself_wrote(tmp_path, web, draw, open_part):
-    lines = ["url\tcaption"]
+def test_a_folder_that_img2dataset_itself_wrote(tmp_path, web, draw, open_part, img2dataset):
     for i in range(6):
         web.pages[f"/{i}.jpg"] = draw.encoded(draw.photo(i, 640, 480))
-        lines.append(f"{web.url(f'/{i}.jpg')}\tcaption {i}")
     web.raw("/html.jpg", draw.head(length=20) + b"<html>nothing</html>")
-    lines += [f"{web.url('/missing.jpg')}\tgone", f"{web.url('/html.jpg')}\tpage"]
-    (tmp_path / "list.tsv").write_text("\n".join(lines) + "\n")
-    command = [
-        sys.executable, "-m", "img2dataset.main", "--url_list", str(tmp_path / "list.tsv"), "--input_format", "tsv",
-        "--url_col", "url", "--caption_col", "caption", "--output_format", "webdataset", "--processes_count", "1",
-        "--output_folder", str(tmp_path / "old"), "--image_size", "64", "--resize_mode", "keep_ratio",
-        "--number_sample_per_shard", "5", "--enable_wandb", "False",
-    ]
-    runner = "import sys, fire, img2dataset; fire.Fire(img2dataset.download)"
-    subprocess.run([sys.executable, "-c", runner, *command[3:]], check=True, timeout=200, capture_output=True)
+    urls = [web.url(path) for path in (*(f"/{i}.jpg" for i in range(6)), "/missing.jpg", "/html.jpg")]
+    captions = [*(f"caption {i}" for i in range(6)), "gone", "page"]
+    options = {"image_size": 64, "resize_mode": "keep_ratio", "number_sample_per_shard": 5}
+    old = img2dataset({"url": urls, "caption": captions}, **options)
     asked = len(web.seen)
-    dataset, commits = adopt(source_config({"kind": "img2dataset", "path": str(tmp_path / "old")}), tmp_path)
+    dataset, commits = adopt(source_config({"kind": "img2dataset", "path": str(old)}), tmp_path)
     parts = [open_part(dataset, commit) for commit in commits.values()]
     rows = [row for part in parts for row in part.rows]
     assert len(web.seen) == asked

@@ -67,7 +67,7 @@ def test_a_sample_as_others_read_it(web, fetch, draw, tmp_path):
     part = fetch([web.url("/a.jpg"), web.url("/404")], texts=[*texts, []], image={"size_px": 64})
     row = part.rows[0]
     facts = json.loads(part.members[1][1])
-    assert list(facts) == [*IMG2DATASET.names, "source", "source_id", "texts"]
+    assert list(facts) == [*IMG2DATASET.names, "uid", "source", "source_id", "texts"]
     assert facts["caption"] == "ein Bild" == part.members[2][1].decode()
     assert facts["texts"] == texts[0]
     assert facts["sha256"] == row["sha256"] == hashlib.sha256(body).hexdigest()
