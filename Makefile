@@ -11,7 +11,7 @@ help: ## what can be typed
 
 setup: $(VENV)/ready ## build .venv with pairmill and all it needs
 
-$(VENV)/ready: pyproject.toml constraints.txt
+$(VENV)/ready: pyproject.toml constraints.txt $(wildcard pipeline/jpeg/csrc/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pairmill needs Python 3.11 or newer; found $$($(PYTHON) --version). Try: make PYTHON=python3.12 setup" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'

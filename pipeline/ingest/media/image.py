@@ -1,14 +1,15 @@
 """The treatment of an image body: refused with a status, kept as received, or resized and encoded as JPEG.
 
 Takes bytes from anywhere. Gives `Media` (bytes to store and what is known of them) or `Refusal`. The size is judged
-from the header before a pixel is decoded; a JPEG much larger than its target is decoded at a reduced scale
-(`jpeg.least_scale`). A JPEG that needs no change keeps its bytes. The same body gives the same bytes.
+from the header before a pixel is decoded; a JPEG larger than its target goes through pairmill's own decoder
+(`pipeline.jpeg`), or through libjpeg-turbo at a reduced scale (`jpeg.least_scale`). A JPEG that needs no change keeps
+its bytes. The same body gives the same bytes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 from PIL import Image
 from pydantic import Field
@@ -18,6 +19,7 @@ from pipeline.ingest.media.geometry import Geometry, ResizeMode, Upscale, plan_g
 from pipeline.ingest.media.jpeg import Damaged, NotForTurbo
 from pipeline.ingest.media.retouch import Box, Retouch
 from pipeline.ingest.media.sniff import sniff
+from pipeline.jpeg import native
 from pipeline.recipe import RecipeTable
 from pipeline.record import Status
 
@@ -37,7 +39,11 @@ class ImageConfig(RecipeTable):
     only_if_bigger: bool = True
     """Smaller images are not scaled up."""
     upscale: Upscale = "lanczos"
-    """Filter for scaling up; scaling down averages areas."""
+    """Filter for scaling up; scaling down takes Lanczos where `decoder` is native, and comes close to it elsewhere."""
+    decoder: Literal["auto", "native", "library"] = "auto"
+    """What decodes JPEGs that shrink. `native`: pairmill's own decoder, for what most JPEGs are; libraries take the
+    rest, and all other formats. `library`: libjpeg-turbo and OpenCV. `auto`: native where it was compiled. The two give
+    other pixels, so parts made by one are made again for the other."""
     quality: int = Field(default=95, ge=1, le=100)
     """JPEG quality where an image is encoded; 4:2:0."""
     max_pixels: int = Field(default=64_000_000, ge=1, le=170_000_000)
@@ -53,6 +59,12 @@ class ImageConfig(RecipeTable):
     """What becomes of EXIF (positions among it), XMP, IPTC and comments where a JPEG keeps its bytes."""
     blur: Literal["none", "regions"] = "none"
     """`regions`: boxes of the list that are called `face` are blurred."""
+
+    def settled(self) -> Self:
+        """These settings with the decoder that `auto` stands for here: decided once, for all workers of a run."""
+        if self.decoder != "auto":
+            return self
+        return self.model_copy(update={"decoder": "native" if native.is_built() else "library"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +139,15 @@ def _treat_jpeg(body: bytes, config: ImageConfig, boxes: tuple[Box, ...]) -> Med
     geometry = _plan(width, height, config)
     retouch = Retouch(metadata.icc_of(body) if config.icc == "srgb" else None, boxes)
     channels = 1 if header.color == "Gray" else 3
+    is_native = config.settled().decoder == "native"
     if header.orientation == 1 and not geometry.changes(width, height) and not retouch.changes_pixels(channels):
-        jpeg.decode(body, header, 1)  # at 1/8 scale: only to know that it is whole
+        if not is_native or not native.is_whole(body):
+            jpeg.decode(body, header, 1)  # at 1/8 scale: only to know that it is whole
         return Media(body, "image/jpeg", "jpg", width, height, width, height, 1)
+    if is_native and not retouch.changes_pixels(channels):
+        data = jpeg.shrink(body, header, geometry, config.quality)
+        if data is not None:
+            return _encoded(data, geometry, width, height, 1)
     target = _upright(geometry.width, geometry.height, header.orientation)
     shrinks = target[0] < header.width and target[1] < header.height
     decoded = jpeg.decode(body, header, jpeg.least_scale(header, *target), fast_color=shrinks)

@@ -12,7 +12,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from pipeline.ingest.media.geometry import Decoded, Pixels
+from pipeline.ingest.media.geometry import Decoded, Geometry, Pixels
+from pipeline.jpeg import native
 
 _ORIENTATION = 0x0112
 _LEAST_RATIO = 1.5
@@ -54,6 +55,20 @@ def read_header(body: bytes) -> JpegHeader:
         raise NotForTurbo(color)
     orientation, one_scan = _walk(body)
     return JpegHeader(width, height, color, orientation, one_scan, len(body))
+
+
+def shrink(body: bytes, header: JpegHeader, geometry: Geometry, quality: int) -> bytes | None:
+    """The image as `geometry` wants it, encoded, by pairmill's own decoder; None where that is not for it to do."""
+    sides = [(geometry.out_width, geometry.width, header.width), (geometry.out_height, geometry.height, header.height)]
+    fits = all(out <= scaled <= stored for out, scaled, stored in sides)
+    if not fits or header.orientation != 1 or not header.one_scan or header.color == "RGB":
+        return None
+    across, down = header.width / geometry.width, header.height / geometry.height
+    left, top = (geometry.width - geometry.out_width) // 2, (geometry.height - geometry.out_height) // 2
+    out = (geometry.out_width, geometry.out_height)
+    window = native.Window(left * across, top * down, out[0] * across, out[1] * down, *out)
+    planes = native.shrink(body, (header.width, header.height), window, is_grey=header.color == "Gray")
+    return None if planes is None else simplejpeg.encode_jpeg_yuv_planes(planes.luma, planes.blue, planes.red, quality)
 
 
 def least_scale(header: JpegHeader, width: int, height: int) -> int:

@@ -1,0 +1,1 @@
+"""The JPEG decoder of this project: baseline bodies to small planes, faster than any decoder that decodes first."""

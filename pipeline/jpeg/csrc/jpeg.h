@@ -1,0 +1,92 @@
+/* What the files of this folder share: the parsed image, the Huffman tables, the axes of the resampler.
+
+   The way of a body: parse.c reads its segments and takes the scan out of its byte stuffing, huffman.c turns bits into
+   dequantized coefficients, idct.c turns coefficients into pixels at n/8 of their size, resample.c filters those into
+   planes of the wanted size, and shrink.c drives them one row of blocks at a time. Nothing here allocates by what a
+   header claims before the size was judged, and every read of the body is bounded. */
+
+#ifndef PAIRMILL_JPEG_H
+#define PAIRMILL_JPEG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define LOOK_BITS 11
+#define LOOK_SIZE (1 << LOOK_BITS)
+#define STRIP_LINES 16
+#define MAX_COMPONENTS 3
+#define BLOCK_SIZE 65 /* the last one is for what nobody reads */
+
+enum outcome {
+    DONE = 0,
+    UNUSUAL = 1,   /* another decoder has to judge: progressive, CMYK, 12 bits, odd sampling, or damaged */
+    NO_MEMORY = 2,
+    BAD_CALL = 3,
+};
+
+/* One or two coefficients that the next LOOK_BITS bits hold whole: how many bits they take, the zeros before each, the
+   places they take in all, their values. Where `bits` is 0, `run` is the length of a code and `value` its symbol, or
+   both are 0. */
+struct look {
+    int16_t value, value_next;
+    uint8_t bits, run, run_next, step;
+};
+
+struct huffman {
+    uint8_t counts[17], symbols[256];
+    int num_symbols, is_set;
+    int32_t max_code[18], offset[17];
+    struct look look[LOOK_SIZE];
+    uint8_t built_counts[17], built_symbols[256];
+    int is_built;
+};
+
+struct component {
+    int id, across, down, quant, dc, ac; /* sampling factors, table numbers */
+    int blocks_across;                   /* of the scan, whole units */
+    int32_t last_dc;
+};
+
+struct image {
+    int width, height, num_components, across, down;
+    int units_across, units_down, restart_units;
+    int has_quant[4];
+    uint16_t quant[4][256]; /* in zigzag order, then zeros */
+    struct component components[MAX_COMPONENTS];
+    const uint8_t *scan; /* what follows the header of the scan */
+    size_t scan_size;
+};
+
+struct bits {
+    const uint8_t *next, *end;
+    uint64_t held;
+    int count;
+};
+
+/* One axis of the resampler: output i is the sum of `taps` inputs from first[i] on, by weights of 14 bits. */
+struct axis {
+    int length, taps;
+    int32_t *first;
+    int16_t *weights;
+};
+
+int parse_image(const uint8_t *body, size_t size, struct image *image, struct huffman *dc, struct huffman *ac);
+int prepare_huffman(struct huffman *table, int is_dc);
+void begin_bits(struct bits *bits, const uint8_t *data, size_t size);
+int decode_block(struct bits *bits, struct component *part, const struct huffman *dc, const struct huffman *ac,
+                 const uint16_t *quant, int16_t *block);
+int ended_well(const struct bits *bits);
+
+void begin_dct(void);
+void inverse_dct(const int16_t *block, int last, int n, uint8_t *strip);
+
+double sine_of_pi(double x);
+void begin_axes(void);
+int make_axis(struct axis *axis, int length, double start, double step, int inputs);
+void free_axis(struct axis *axis);
+void filter_across(const uint8_t *strip, int lines, const struct axis *axis, int16_t *rows, int stride);
+void filter_down(const int16_t *rows, int stride, int width, const struct axis *axis, uint8_t *plane, int plane_stride);
+
+extern int use_avx2; /* the same results either way */
+
+#endif
