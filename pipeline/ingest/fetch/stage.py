@@ -23,10 +23,11 @@ from pipeline.ingest.fetch.answer import Answer
 from pipeline.ingest.fetch.blocklist import NO_BLOCKS, BlockList, load_block_list
 from pipeline.ingest.fetch.client import Client, tls_context
 from pipeline.ingest.fetch.config import FetchConfig
+from pipeline.ingest.fetch.decoders import Decoders
 from pipeline.ingest.fetch.loop import run_in_loop
 from pipeline.ingest.fetch.manners import Manners
 from pipeline.ingest.fetch.names import looked_up_ahead
-from pipeline.ingest.fetch.outcome import Outcome, Promise, Treatment, treat_body
+from pipeline.ingest.fetch.outcome import Outcome, Promise, Treatment
 from pipeline.ingest.fetch.raw import RawWriter
 from pipeline.ingest.fetch.schedule import Job, Schedule
 from pipeline.ingest.media.image import ImageConfig
@@ -48,7 +49,7 @@ class Fetch:
 
     def __init__(self, config: FetchConfig, image: ImageConfig, media: MediaConfig = _MEDIA) -> None:
         self.config = config
-        self.image = image
+        self.image = image.settled()
         self.media = media
         self.resources = Resources(cpus=config.cpus)
 
@@ -111,17 +112,15 @@ class Fetch:
         promises = self._promises(promised)
         # A lookup that was given up still holds its thread until the resolver's own timeout: keep some to spare.
         loop.set_default_executor(ThreadPoolExecutor(min(4 * self.config.concurrency, 256), "dns"))
-        with ThreadPoolExecutor(max(1, math.ceil(self.config.cpus)), "decode") as decoders:
+        num_threads = max(1, math.ceil(self.config.cpus))
+        async with Decoders(writer, treatment, num_threads, self.config.concurrency) as decoders:
 
             async def settle(job: Job, answer: Answer) -> None:
                 if answer.status != Status.SUCCESS:
-                    for row in job.rows:
-                        writer.put(row, Outcome(answer.status, answer.detail))
+                    decoders.put(job.rows, Outcome(answer.status, answer.detail))
                     return
                 for rows, promise in promises(job.rows):
-                    treated = await loop.run_in_executor(decoders, treat_body, answer.body, promise, treatment)
-                    for row, item in zip(rows, promise.hashes, strict=True):
-                        writer.put(row, treated.for_row(item))
+                    await decoders.treat(rows, promise, answer.body)
 
             urls = (job.url for job in jobs)
             async with Client(config) as client, looked_up_ahead(client.names, urls, block):
