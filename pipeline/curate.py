@@ -29,6 +29,8 @@ from pipeline.filter.verdict import JudgeStage, VerdictConfig, check_columns
 from pipeline.funnel import STAGES, Funnel, StageName, read_funnel
 from pipeline.ingest.adopt import Adopt
 from pipeline.ingest.fetch.config import FetchConfig
+from pipeline.ingest.fetch.peer import PeerFetch
+from pipeline.ingest.fetch.peer_options import check_peer
 from pipeline.ingest.fetch.retry import Retry, count_retryable, finish_retries
 from pipeline.ingest.fetch.stage import Fetch
 from pipeline.ingest.media.image import ImageConfig
@@ -107,7 +109,13 @@ def check_recipe(recipe: DatasetRecipe) -> None:
     source.check()
     if source.medium != "image":
         load_av()
+    _check_fetcher(recipe)
+
+
+def _check_fetcher(recipe: DatasetRecipe) -> None:
     recipe.fetch.block.check()
+    if recipe.fetch.engine == "img2dataset":
+        check_peer(recipe.fetch, recipe.image, open_source(recipe.source).medium)
 
 
 def curate(
@@ -155,13 +163,13 @@ def retry(dataset_url: str, engine_config: EngineConfig, *, progress: Progress |
     """
     dataset = Store(dataset_url)
     recipe = _recipe_of(dataset)
-    recipe.fetch.block.check()
+    _check_fetcher(recipe)
     engine = Engine(dataset, engine_config, progress)
     engine.clean()
     finish_retries(dataset)
     before = read_commits(dataset, "fetch")
     _check_fetched(engine, recipe, before)
-    stage = Retry(Fetch(recipe.fetch, recipe.image, recipe.media))
+    stage = Retry(_fetcher(recipe))
     try:
         with ray_session(engine_config):
             engine.run(stage, stage.parts(before))
@@ -189,7 +197,7 @@ def _check_fetched(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Com
     if not fetched:
         raise AskedWrongly(f"{where}: nothing has been fetched yet. Run `pairmill curate` with its recipe first.")
     stage = _fetch_stage(recipe)
-    if isinstance(stage, Fetch):
+    if not isinstance(stage, Adopt):
         _, pending = engine.plan(stage, _fetch_parts(stage, read_commits(engine.dataset, "ingest")))
         if pending:
             raise AskedWrongly(
@@ -213,17 +221,24 @@ def _fetch(engine: Engine, recipe: DatasetRecipe, listed: dict[str, Commit]) -> 
     return fetched
 
 
-def _fetch_parts(stage: Fetch | Adopt, listed: dict[str, Commit]) -> list[Part]:
+def _fetch_parts(stage: Fetch | PeerFetch | Adopt, listed: dict[str, Commit]) -> list[Part]:
     sha256 = {stamp.name: stamp.sha256 for commit in listed.values() for stamp in commit.files}
     return [
         Part(part.id, (), {**part.facts, "sha256": sha256[part.facts["candidates"]]}) for part in stage.parts(listed)
     ]
 
 
-def _fetch_stage(recipe: DatasetRecipe) -> Fetch | Adopt:
+def _fetch_stage(recipe: DatasetRecipe) -> Fetch | PeerFetch | Adopt:
     """What turns candidates into raw parts: the fetcher, or the adoption of what another tool has fetched."""
     if open_source(recipe.source).adopted != "no":
         return Adopt(recipe.source)
+    return _fetcher(recipe)
+
+
+def _fetcher(recipe: DatasetRecipe) -> Fetch | PeerFetch:
+    """What asks the web: our own fetcher, or img2dataset."""
+    if recipe.fetch.engine == "img2dataset":
+        return PeerFetch(recipe.fetch, recipe.image)
     return Fetch(recipe.fetch, recipe.image, recipe.media)
 
 

@@ -9,31 +9,25 @@ kept a count.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tarfile
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from pipeline.commit import Commit
-from pipeline.errors import SourceError
 from pipeline.ingest.fetch.dialect import our_outcome
 from pipeline.ingest.fetch.outcome import Outcome
 from pipeline.ingest.fetch.raw import RawWriter
 from pipeline.ingest.fetch.stage import raw_parts, read_candidates
-from pipeline.ingest.media.image import Media, Refusal, stored_as_it_is
+from pipeline.ingest.fetch.takeover import Wanted, take_over
 from pipeline.ingest.sources import open_source
-from pipeline.ingest.sources.files import find_lists, open_list
+from pipeline.ingest.sources.files import find_lists
 from pipeline.ingest.sources.source import SourceConfig
-from pipeline.ingest.sources.tar_members import STORED_ENDINGS, split_member
 from pipeline.record import Status
 from pipeline.stage import Made, Part, Resources, Workspace
 
 _MEMORY_BYTES = 256 << 20
-_MAX_MEMBER_BYTES = 256 << 20
 
 
 class Adopt:
@@ -79,51 +73,17 @@ class Adopt:
 
     def _adopt(self, candidates: pa.Table, tar: str, writer: RawWriter) -> None:
         by_status = open_source(self.source).adopted == "by_status"
-        wanted: dict[str, tuple[int, dict[str, Any]]] = {}
+        wanted: dict[str, Wanted] = {}
         columns = [candidates[name].to_pylist() for name in ("source_id", "fault", "meta")]
         for row, (old_key, fault, meta) in enumerate(zip(*columns, strict=True)):
             facts = json.loads(meta) if meta and by_status else {}
             if old_key in wanted:
-                writer.put(row, Outcome(Status.BAD_ROW, f"same key as row {wanted[old_key][0]} of this part"))
+                writer.put(row, Outcome(Status.BAD_ROW, f"same key as row {wanted[old_key].rows[0]} of this part"))
             elif facts.get("status") == "success" or (fault is None and not by_status):
-                wanted[old_key] = (row, facts)  # a fault of the row (a lost url, say) does not undo its medium
+                wanted[old_key] = Wanted([row], facts)  # a fault of the row (a lost url, say) does not undo its medium
             elif fault is not None:
                 writer.put(row, Outcome(Status.BAD_ROW, fault))
             else:
                 writer.put(row, Outcome(*our_outcome(facts.get("status"), facts.get("error_message"))))
-        for old_key, data in _media(tar, wanted):
-            row, facts = wanted.pop(old_key)
-            writer.put(row, _adopted(data, facts))
-        for row, _ in wanted.values():
-            writer.put(row, Outcome(Status.BAD_ROW, f"{tar.rsplit('/', 1)[-1]} does not hold it"))
-
-
-def _media(tar: str, wanted: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
-    """(key, bytes) of the wanted media in a tar, once each, in its order; a tar that is cut off just ends."""
-    seen: set[str] = set()
-    try:
-        with open_list(tar) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-            for member in archive:
-                key, ending = split_member(member.name)
-                if not member.isreg() or ending not in STORED_ENDINGS or key not in wanted or key in seen:
-                    continue
-                if member.size > _MAX_MEMBER_BYTES:
-                    continue
-                data = archive.extractfile(member)
-                if data is not None:
-                    seen.add(key)
-                    yield key, data.read()
-    except (tarfile.ReadError, EOFError):
-        if not seen:
-            raise SourceError(f"{tar}: not a readable tar. Restore it, or take its rows from the list.") from None
-
-
-def _adopted(data: bytes, facts: Mapping[str, Any]) -> Outcome:
-    media = stored_as_it_is(data)
-    if isinstance(media, Refusal):
-        return Outcome(media.status, media.detail)
-    width, height = facts.get("original_width"), facts.get("original_height")
-    if isinstance(width, int) and isinstance(height, int):
-        media = Media(data, media.mime, media.extension, media.width, media.height, width, height, 1)
-    sha256 = facts.get("sha256") or hashlib.sha256(data).hexdigest()
-    return Outcome(Status.SUCCESS, None, media, sha256, None, datetime.now(UTC))
+        for item in take_over(tar, wanted, writer).values():
+            writer.put(item.rows[0], Outcome(Status.BAD_ROW, f"{tar.rsplit('/', 1)[-1]} does not hold it"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.ingest.fetch.blocklist import BlockConfig
 from pipeline.recipe import RecipeTable
@@ -14,13 +14,15 @@ from pipeline.recipe import RecipeTable
 class FetchConfig(RecipeTable):
     """How media are fetched. The defaults are for the open web; what loosens a guard is off until a recipe asks."""
 
-    engine: Literal["pairmill"] = "pairmill"
-    """What fetches."""
+    engine: Literal["pairmill", "img2dataset"] = "pairmill"
+    """What fetches. `img2dataset`: that tool, in processes of its own; it has few of the guards below, so a recipe has
+    to give up the others by name, and settings that it has nothing for are named once and ignored."""
     user_agent: str = Field(default="pairmill/0.1 (+contact)", min_length=1)
     """Sent with every request; say who you are and how to reach you. Its first word is the name that
     robots.txt and opt-out headers may address."""
-    policy: Literal["respect", "ignore"] = "respect"
-    """`respect`: media whose server opts out (X-Robots-Tag, TDM-Reservation) get the status `opted_out`.
+    policy: Literal["respect", "x_robots_tag", "ignore"] = "respect"
+    """`respect`: media whose server opts out (X-Robots-Tag, TDM-Reservation) get the outcome `opted_out`.
+    `x_robots_tag`: what img2dataset does, and for that engine only: X-Robots-Tag of the plain form.
     `ignore`: only with the right to, such as on a server of your own."""
 
     robots: Literal["respect", "ignore"] = "respect"
@@ -29,7 +31,7 @@ class FetchConfig(RecipeTable):
     per_host_rate_hz: float | None = Field(default=None, gt=0)
     """The most requests per second to one host, from one worker; none sets no limit of our own."""
     max_turn_wait_s: float = Field(default=600.0, ge=0)
-    """A row whose host's pace would have it wait for longer is not tried, and gets the status `deferred`."""
+    """A row whose host's pace would have it wait for longer is not tried, and gets the outcome `deferred`."""
     block: BlockConfig = BlockConfig()
     """Lists of what is never fetched or never kept, such as those of known illegal material."""
 
@@ -77,6 +79,14 @@ class FetchConfig(RecipeTable):
         for item in value:
             ip_network(item)
         return value
+
+    @model_validator(mode="after")
+    def _policy_of_the_engine(self) -> FetchConfig:
+        if self.policy == "x_robots_tag" and self.engine == "pairmill":
+            raise ValueError(
+                "policy: 'x_robots_tag' is what engine = 'img2dataset' can do; with engine = 'pairmill' take 'respect'"
+            )
+        return self
 
     def that_decides_output(self) -> dict[str, Any]:
         """The settings without those that only decide how fast the same rows come, and paths of block lists."""

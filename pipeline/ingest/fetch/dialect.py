@@ -53,7 +53,6 @@ _OUR_WORDS: tuple[tuple[str, Status], ...] = (
     ("name resolution", Status.DNS_ERROR),
     ("No address associated", Status.DNS_ERROR),
     ("unknown url type", Status.REFUSED_SCHEME),
-    ("redirect error", Status.TOO_MANY_REDIRECTS),
     ("Connection refused", Status.CONNECT_ERROR),
     ("unreachable", Status.CONNECT_ERROR),
 )
@@ -85,6 +84,8 @@ def our_outcome(status: str | None, message: str | None) -> tuple[Status, str]:
     word, _, detail = text.partition(": ")
     if word in _FAILURES:
         return _FAILURES[word], detail
+    if "redirect error" in text:  # urllib gives it the code of the last redirect
+        return Status.TOO_MANY_REDIRECTS, text
     code = _HTTP_ERROR.search(text)
     if code is not None:
         return http_status(int(code[1]))[0], text

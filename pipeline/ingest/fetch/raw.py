@@ -64,7 +64,7 @@ class RawWriter:
         self._candidates = candidates
         needed = (candidates[name].to_pylist() for name in ("key", "source", "source_id", "url", "texts"))
         self._rows = [_Row(*values[:4], values[4] or []) for values in zip(*needed, strict=True)]
-        self._scratch = scratch
+        self.scratch = scratch
         self._tar = TarWriter(scratch / f"{part}.tar")
         self._outcomes: list[str] = []
         self._details: list[str | None] = []
@@ -92,11 +92,11 @@ class RawWriter:
             raise RuntimeError(f"raw part {self.part}: {self._next} outcomes for {len(self._rows)} rows")
         self._tar.close()
         counts = Counter(self._outcomes)
-        parquet = self._scratch / f"{self.part}.parquet"
+        parquet = self.scratch / f"{self.part}.parquet"
         pq.write_table(self._table(), parquet, compression="zstd", row_group_size=max(1, len(self._rows)))
-        stats = self._scratch / f"{self.part}_stats.json"
+        stats = self.scratch / f"{self.part}_stats.json"
         stats.write_text(json.dumps(self._stats(counts), indent=4))
-        files = {f"raw/{path.name}": path for path in (self._scratch / f"{self.part}.tar", parquet, stats)}
+        files = {f"raw/{path.name}": path for path in (self.scratch / f"{self.part}.tar", parquet, stats)}
         return Made(files, len(self._rows), counts[Status.SUCCESS], dict(sorted(counts.items())))
 
     def _write(self, row: _Row, outcome: Outcome) -> None:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.commit import Commit, drop_part, read_commit, read_commits, replace_part
 from pipeline.errors import DatasetError
 from pipeline.ingest.fetch.outcome import Outcome
+from pipeline.ingest.fetch.peer import PeerFetch
 from pipeline.ingest.fetch.raw import RawWriter
 from pipeline.ingest.fetch.schedule import Job
 from pipeline.ingest.fetch.stage import Fetch
@@ -35,12 +36,12 @@ _RAW = "raw/"
 
 
 class Retry:
-    """Patches raw parts by `fetch`."""
+    """Patches raw parts by the stage that fetches, whichever engine it has."""
 
     name: ClassVar[str] = "retry"
     version: ClassVar[int] = 1
 
-    def __init__(self, fetch: Fetch) -> None:
+    def __init__(self, fetch: Fetch | PeerFetch) -> None:
         self.fetch = fetch
         self.resources = fetch.resources
 

@@ -27,6 +27,7 @@ from PIL import Image
 
 from pipeline.commit import Commit
 from pipeline.ingest.fetch.config import FetchConfig
+from pipeline.ingest.fetch.peer import PeerFetch
 from pipeline.ingest.fetch.stage import Fetch
 from pipeline.ingest.media.image import ImageConfig
 from pipeline.record import CANDIDATE, sample_key
@@ -331,7 +332,9 @@ def fetch(tmp_path: Path, web: FaultWeb) -> Callable[..., Fetched]:
         dataset.put_file(local, "candidates/part-00000-00000.parquet")
         open_web = {"robots": "ignore", "ports": (web.port,), "allow_private": ("127.0.0.1/32",)}
         settings = {"timeout_s": 30.0, "retries": 0, **open_web, **(config or {})}
-        stage = Fetch(FetchConfig(**settings), ImageConfig(**(image or {})))
+        fetch_config = FetchConfig(**settings)
+        engine = {"pairmill": Fetch, "img2dataset": PeerFetch}[fetch_config.engine]
+        stage = engine(fetch_config, ImageConfig(**(image or {})))
         stage.setup()
         part = Part("00007", facts={"candidates": "candidates/part-00000-00000.parquet"})
         return open_raw(dataset, run_part(stage, part, "test", dataset))

@@ -186,6 +186,8 @@ def test_a_webdataset_tar_that_is_cut_off(tmp_path, draw, open_part):
         ("failed_to_download", "HTTP Error 403: Forbidden", Status.HTTP_403),
         ("failed_to_download", "HTTP Error 451: ", Status.HTTP_4XX),
         ("failed_to_download", "HTTP Error 502: Bad Gateway", Status.HTTP_5XX),
+        ("failed_to_download", "HTTP Error 302: The HTTP server returned a redirect error that would lead to an "
+         "infinite loop.\nThe last 30x error message was:\nFound", Status.TOO_MANY_REDIRECTS),
         ("failed_to_download", "<urlopen error timed out>", Status.TIMEOUT),
         ("failed_to_download", "The read operation timed out", Status.TIMEOUT),
         ("failed_to_download", "<urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] x>", Status.TLS_ERROR),
