@@ -31,6 +31,7 @@ COUNTS = {"500": 1500, "1024": 800, "2048": 300}
 QUICK_COUNTS = {"500": 320, "1024": 200, "2048": 80}
 ONE_ROW_PER_HOST = 500
 MACHINES = (1, 10, 100)
+CODECS = ("own", "library")
 LIST_ROWS = 400_000_000
 
 
@@ -72,7 +73,8 @@ class Bench:
             for size in SIZES:
                 for side in self.sides:
                     measured.setdefault((size, side), []).append(self.fetch(side, size, counts[size]))
-                measured.setdefault((size, "codec"), []).append(self.codec(size, counts[size]))
+                for codec in CODECS:
+                    measured.setdefault((size, codec), []).append(self.codec(size, counts[size], codec))
         result |= figures(measured)
         if not self.quick:
             alone = {side: self.fetch(side, "500", ONE_ROW_PER_HOST, ONE_ROW_PER_HOST) for side in self.sides}
@@ -111,10 +113,10 @@ class Bench:
         subprocess.run(["rm", "-rf", task["out"]], check=True)
         return answer
 
-    def codec(self, size, images):
+    def codec(self, size, images, codec):
         folder = str(self.folder / "photos" / size)
-        answer = ask(self.sides["pairmill"], do="codec", folder=folder, images=images)
-        say(f"{'codec alone':12} {size:>5} px", answer)
+        answer = ask(self.sides["pairmill"], do="codec", folder=folder, images=images, codec=codec)
+        say(f"{codec + ' codec':13} {size:>4} px", answer)
         return answer
 
     def write_list(self, file, size, rows, hosts):
@@ -151,7 +153,9 @@ class Bench:
         return peaks
 
 
-VERSIONS = ("pairmill", "img2dataset", "aiohttp", "uvloop", "simplejpeg", "opencv-python-headless", "pyarrow", "numpy")
+VERSIONS = (
+    "pairmill", "img2dataset", "httptools", "uvloop", "simplejpeg", "opencv-python-headless", "pyarrow", "numpy",
+)  # fmt: skip
 
 
 def figures(measured):
@@ -161,12 +165,13 @@ def figures(measured):
         return sum(answer["ok"] for answer in answers) / sum(answer[what] for answer in answers)
 
     sides = ("pairmill", "img2dataset")
-    cpu = {who: {size: round(rate(size, who, "cpu_s"), 1) for size in SIZES} for who in (*sides, "codec")}
+    cpu = {who: {size: round(rate(size, who, "cpu_s"), 1) for size in SIZES} for who in (*sides, *CODECS)}
     wall = {who: {size: round(rate(size, who, "wall_s"), 1) for size in SIZES} for who in sides}
     return {
         "ratio_cpu": {size: round(cpu["pairmill"][size] / cpu["img2dataset"][size], 2) for size in SIZES},
         "ratio_wall": {size: round(wall["pairmill"][size] / wall["img2dataset"][size], 2) for size in SIZES},
-        "codec_overhead": {size: round(cpu["codec"][size] / cpu["pairmill"][size], 2) for size in SIZES},
+        "codec_overhead": {size: round(cpu["library"][size] / cpu["pairmill"][size], 2) for size in SIZES},
+        "own_codec_overhead": {size: round(cpu["own"][size] / cpu["pairmill"][size], 2) for size in SIZES},
         "images_per_cpu_s": cpu,
         "images_per_s": wall,
     }
