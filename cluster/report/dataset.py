@@ -15,7 +15,7 @@ from PIL import Image
 
 from cluster.report.section import Section, table
 from pipeline.commit import read_commits
-from pipeline.errors import AskedWrongly
+from pipeline.errors import AskedWrongly, DatasetError
 from pipeline.funnel import Funnel, read_funnel
 from pipeline.record import key_fraction
 from pipeline.store import Store
@@ -119,7 +119,13 @@ def _hosts_section(dataset: Store) -> Section:
     tally: dict[str, list[int]] = {}
     for commit in read_commits(dataset, "fetch").values():
         with dataset.open(commit.file(".parquet")) as stream:
-            table_ = pq.read_table(stream, columns=["url", "outcome"])
+            file = pq.ParquetFile(stream)
+            if "outcome" not in file.schema_arrow.names:
+                raise DatasetError(
+                    f"{dataset.url}/{commit.file('.parquet')}: has no column 'outcome', so an earlier pairmill wrote "
+                    "it. Run `pairmill fetch` with its recipe, which makes such parts anew."
+                )
+            table_ = file.read(columns=["url", "outcome"])
         for url, outcome in zip(table_.column("url").to_pylist(), table_.column("outcome").to_pylist(), strict=True):
             counts = tally.setdefault(_host(url), [0, 0, 0])
             counts[0] += 1

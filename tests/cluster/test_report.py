@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 
+import pyarrow.parquet as pq
 import pytest
 
 from cluster.quickstart.run import local_web_settings
@@ -12,7 +14,7 @@ from cluster.report.page import build_page
 from cluster.report.section import curve, table
 from pipeline.curate import DatasetRecipe, curate
 from pipeline.engine import EngineConfig
-from pipeline.errors import AskedWrongly
+from pipeline.errors import AskedWrongly, DatasetError
 from pipeline.recipe import load
 
 EVIL = '<script>alert("x")</script> & "quotes"'
@@ -75,6 +77,14 @@ def test_tables_escape_and_set_numbers_right():
     made = table(("name", "rows"), [(EVIL, 1234)])
     assert "<script" not in made
     assert '<td class="n">1,234</td>' in made
+
+
+def test_parts_of_an_earlier_layout_are_told(curated, tmp_path):
+    shutil.copytree(curated.dataset, tmp_path / "old")
+    for path in (tmp_path / "old" / "raw").glob("*.parquet"):
+        pq.write_table(pq.read_table(path).drop(["status"]).rename_columns({"outcome": "status"}), path)
+    with pytest.raises(DatasetError, match=r"has no column 'outcome', so an earlier.*Run `pairmill fetch`"):
+        build_page(str(tmp_path / "old"))
 
 
 def test_what_is_no_dataset_or_no_run_is_told(curated, tmp_path):

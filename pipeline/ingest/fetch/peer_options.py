@@ -17,7 +17,7 @@ from pipeline.ingest.media.image import ImageConfig
 log = logging.getLogger(__name__)
 
 _ANY_ADDRESS = ("0.0.0.0/0", "::/0")
-_NO_EFFECT = (
+NO_EFFECT = (
     "per_host", "max_turn_wait_s", "connect_timeout_s", "max_bytes", "max_redirects", "backoff_s", "max_wait_s",
     "give_up_host_after", "ca_file", "tls", "dns_cache_s",
 )  # fmt: skip
@@ -58,7 +58,7 @@ def check_peer(config: FetchConfig, image: ImageConfig, medium: str) -> None:
             + "\nOr take fetch.engine = 'pairmill', which does all of these."
         )
     default = FetchConfig()
-    unused = [name for name in _NO_EFFECT if getattr(config, name) != getattr(default, name)]
+    unused = [name for name in NO_EFFECT if getattr(config, name) != getattr(default, name)]
     if unused:
         log.warning("fetch.engine = 'img2dataset' has nothing for, and ignores: fetch.%s", ", fetch.".join(unused))
 

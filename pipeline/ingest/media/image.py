@@ -54,7 +54,8 @@ class ImageConfig(RecipeTable):
     """`srgb`: colours with an ICC profile of another space are converted; such an image is encoded anew. `ignore`:
     they are taken for sRGB."""
     exif: Literal["drop", "keep"] = "drop"
-    """What becomes of a JPEG's EXIF where it is encoded anew; the orientation is applied in any case."""
+    """What becomes of a JPEG's EXIF where it is encoded anew; the orientation is applied in any case. `keep` also
+    records the tags in the column `exif`: positions and names may be among them."""
     metadata: Literal["keep", "strip"] = "keep"
     """What becomes of EXIF (positions among it), XMP, IPTC and comments where a JPEG keeps its bytes."""
     blur: Literal["none", "regions"] = "none"

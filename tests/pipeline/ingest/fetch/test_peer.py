@@ -20,7 +20,7 @@ from pipeline.engine import EngineConfig
 from pipeline.errors import RecipeError, StageError
 from pipeline.ingest.fetch import peer
 from pipeline.ingest.fetch.config import FetchConfig
-from pipeline.ingest.fetch.peer_options import check_peer
+from pipeline.ingest.fetch.peer_options import NO_EFFECT, check_peer
 from pipeline.ingest.media.image import ImageConfig
 from pipeline.recipe import load
 from pipeline.record import FETCHED
@@ -126,6 +126,13 @@ def test_settings_without_effect_are_named_once(caplog):
         assert caplog.text == ""
         check_peer(FetchConfig(**KNOWINGLY, per_host=1, max_bytes=5), ImageConfig(), "image")
     assert "ignores: fetch.per_host, fetch.max_bytes" in caplog.text
+
+
+def test_every_setting_of_fetch_was_thought_of():
+    """A new setting is honoured, refused or named as one without effect: say so here and in peer_options.py."""
+    honoured = {"engine", "user_agent", "timeout_s", "retries", "concurrency", "cpus", "memory_mb", "ports"}
+    refused = {"policy", "robots", "per_host_rate_hz", "block", "allow_private", "allow_folders"}
+    assert set(FetchConfig.model_fields) == honoured | refused | set(NO_EFFECT)
 
 
 def test_our_fetcher_does_not_take_its_policy():
