@@ -1,4 +1,4 @@
-"""Datasets with raw parts made by hand: rows of (key, outcome, sha256, texts, sizes)."""
+"""Datasets with raw parts made by hand: rows of (key, outcome, sha256, texts, sizes), with a raw tar of their media."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,27 +9,43 @@ from pipeline.engine import Engine, EngineConfig
 from pipeline.record import FETCHED, sample_key
 from pipeline.stage import Made
 from pipeline.store import Store
+from pipeline.tar import TarWriter
 
 
 @pytest.fixture
 def raw_parts(tmp_path):
     """Call with lists of row dicts, one list per part; gives an engine over the dataset and the fetch commits."""
 
-    def write(parts, folder="ds", place="process", workers=2):
-        dataset = Store(str(tmp_path / folder))
+    def write(parts, folder="ds", place="process", workers=2, url=None):
+        dataset = Store(url or str(tmp_path / folder))
         commits = {}
         for number, rows in enumerate(parts):
             part = f"{number:05d}"
-            local = tmp_path / f"{part}.parquet"
-            pq.write_table(pa.Table.from_pylist([full_row(row) for row in rows], FETCHED), local)
+            local, tar = tmp_path / f"{part}.parquet", tmp_path / f"{part}.tar"
+            pq.write_table(pa.Table.from_pylist(with_media(rows, tar), FETCHED), local)
             counts = {}
             for row in rows:
                 counts[row.get("outcome", "success")] = counts.get(row.get("outcome", "success"), 0) + 1
-            made = Made({f"raw/{part}.parquet": local}, len(rows), counts.get("success", 0), counts)
+            files = {f"raw/{part}.parquet": local, f"raw/{part}.tar": tar}
+            made = Made(files, len(rows), counts.get("success", 0), counts)
             commits[part] = publish(dataset, "fetch", part, "by hand", made)
         return Engine(dataset, EngineConfig(place=place, workers=workers)), commits
 
     return write
+
+
+def with_media(rows, path):
+    """Full rows, and a tar at `path` that holds the `media` of those that have some."""
+    full = []
+    with TarWriter(path) as tar:
+        for row in rows:
+            full.append(full_row(row))
+            if "media" in row and full[-1]["outcome"] == "success":
+                member = tar.add(f"{len(full):09d}.bin", row["media"])
+                full[-1] |= {"tar_offset": member.data_offset, "tar_bytes": member.data_size, "member": member.name}
+                full[-1] |= {"mime": row.get("mime", "image/jpeg")}
+                tar.add(f"{len(full):09d}.txt", b"what lies between two media")
+    return full
 
 
 def full_row(row):
