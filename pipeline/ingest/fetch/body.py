@@ -1,19 +1,15 @@
-"""Reading a body under a cap: counted as received, and again as decoded where a server encodes it unasked."""
+"""A body under a cap: counted as received, and again as decoded where a server encodes it unasked."""
 
 from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
 
-import aiohttp
-
 from pipeline.record import Status
 
 _ZLIB_WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 47}
-
-
-READ_AHEAD = 1 << 20
-"""Bytes of a body that a connection may hold before they are read."""
+_PLAIN = frozenset({"", "identity"})
+_FIRST_BLOCK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,33 +21,56 @@ class Body:
     detail: str = ""
 
 
-async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> Body:
-    """The body of `response`, at most `max_bytes` of it; a longer one is dropped unread, never cut."""
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in ("identity", "") and encoding not in _ZLIB_WINDOWS:
+class Pieces:
+    """A body as it comes in. The socket writes into `room`; whoever it told so calls `advance`.
+
+    Blocks grow with what has arrived, whatever was announced: a lie costs an attacker as many bytes as it costs us.
+    """
+
+    __slots__ = ("_block", "_done", "_most", "room", "size")
+
+    def __init__(self, first: memoryview, most: int) -> None:
+        """`first` is what has come already; `most`, the bytes after which no more fit, is larger."""
+        self.size, self._most = len(first), most
+        self._done: list[bytes | bytearray] = [bytes(first)]
+        self._add_block()
+
+    def advance(self, num: int) -> None:
+        """So many bytes were written into `room`."""
+        self.size += num
+        self.room = self.room[num:]
+        if not self.room and self.size < self._most:
+            self._done.append(self._block)
+            self._add_block()
+
+    def joined(self, most: int | None = None) -> bytes:
+        """All that has come, at most `most` bytes of it."""
+        filled = len(self._block) - len(self.room)
+        whole = b"".join([*self._done, memoryview(self._block)[:filled]])
+        return whole if most is None or len(whole) <= most else whole[:most]
+
+    def _add_block(self) -> None:
+        self._block = bytearray(min(self._most - self.size, max(_FIRST_BLOCK, self.size)))
+        self.room = memoryview(self._block)
+
+
+def unwanted(encoding: str, length: int | None, max_bytes: int) -> Body | None:
+    """What stands in the place of a body that is not worth reading; `length` as announced."""
+    if encoding not in _PLAIN and encoding not in _ZLIB_WINDOWS:
         return Body(status=Status.WRONG_TYPE, detail=f"content-encoding {encoding[:20]}, wanted identity")
-    if response.content_length is not None and response.content_length > max_bytes:
-        return Body(status=Status.TOO_LARGE, detail=f"{response.content_length} bytes announced")
-    chunks: list[bytes] = []
-    received = 0
-    length, content = response.content_length, response.content
-    fits = length is not None and length <= READ_AHEAD and "Transfer-Encoding" not in response.headers
-    if fits and content.exception() is None:
-        await content.wait_eof()  # the connection holds it all: woken once, not for every piece
-    async for chunk in content.iter_any():
-        received += len(chunk)
-        if received > max_bytes:
-            return Body(status=Status.TOO_LARGE, detail=f"over {max_bytes} bytes")
-        chunks.append(chunk)
-    data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    if length is not None and length > max_bytes:
+        return Body(status=Status.TOO_LARGE, detail=f"{length} bytes announced")
+    return None
+
+
+def decoded(data: bytes, encoding: str, max_bytes: int) -> Body:
+    """The body that `data` is, its encoding undone, at most `max_bytes` of it."""
     if encoding in _ZLIB_WINDOWS:
-        return _decoded(data, _ZLIB_WINDOWS[encoding], max_bytes)
-    if not data:
-        return Body(status=Status.EMPTY_BODY, detail="0 bytes")
-    return Body(data)
+        return _inflated(data, _ZLIB_WINDOWS[encoding], max_bytes)
+    return Body(data) if data else Body(status=Status.EMPTY_BODY, detail="0 bytes")
 
 
-def _decoded(data: bytes, window: int, max_bytes: int) -> Body:
+def _inflated(data: bytes, window: int, max_bytes: int) -> Body:
     decoder = zlib.decompressobj(window)
     try:
         plain = decoder.decompress(data, max_bytes)

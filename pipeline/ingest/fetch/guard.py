@@ -1,7 +1,7 @@
 """Which URLs may be asked for, and which addresses may be connected to.
 
-The address is judged where the socket is made, on what the name resolved to: a custom resolver is never asked
-about literal addresses, and a name may resolve to another address between a check and the connection.
+The address is judged where the socket is made, on what the name resolved to, and it is that address that is connected
+to: a name may resolve to another between a check and the connection.
 `is_global` alone is not enough: it holds for NAT64, 6to4 and multicast ranges, all of which can lead inward.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
-from contextvars import ContextVar
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -46,12 +45,13 @@ _NEVER = tuple(
     )
 )
 
-refused: ContextVar[list[str] | None] = ContextVar("refused", default=None)
-"""Addresses refused while the current request was connecting; the client sets a fresh list for each request."""
-
 
 class RefusedAddress(OSError):
     """A socket to this address may not be made."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"address {address} is not of the open web")
+        self.address = address
 
 
 class Guard:
@@ -72,7 +72,7 @@ class Guard:
             return Status.INVALID_URL, "no host"
         if url.port not in self._ports:
             return Status.REFUSED_PORT, f"port {url.port}"
-        address = _literal(host)
+        address = literal(host)
         if address is None:
             return None
         if not self.allows(address):
@@ -93,7 +93,7 @@ class Guard:
         return address.is_global and not address.is_multicast
 
     def make_socket(self, addr_info: tuple[Any, ...]) -> socket.socket:
-        """aiohttp's socket factory. Raises: RefusedAddress: the resolved address is not allowed."""
+        """A socket for what `getaddrinfo` said of an address. Raises: RefusedAddress: it is not allowed."""
         family, kind, protocol, _, sockaddr = addr_info
         text = str(sockaddr[0])
         try:
@@ -101,20 +101,19 @@ class Guard:
         except ValueError:
             allowed = False
         if not allowed:
-            notes = refused.get()
-            if notes is not None:
-                notes.append(text)
-            raise RefusedAddress(f"address {text} is not of the open web")
+            raise RefusedAddress(text)
         return socket.socket(family, kind, protocol)
 
 
-def _literal(host: str) -> IPv4Address | IPv6Address | None:
+def literal(host: str) -> IPv4Address | IPv6Address | None:
     """The address that `host` is, in whatever form the C library would read it; None for a name."""
+    if ":" not in host and not host[:1].isdigit():
+        return None
     try:
         return ip_address(host)
     except ValueError:
         pass
-    if not host[-1:].isalnum() or not host[:1].isdigit():
+    if not host[-1:].isalnum() or ":" in host:
         return None
     try:
         return ip_address(socket.inet_aton(host))  # decimal, octal, hexadecimal, fewer than four parts

@@ -11,41 +11,45 @@ import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Any
+from typing import Protocol
 
-from aiohttp import ThreadedResolver
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.helpers import is_ip_address
 from yarl import URL
 
 from pipeline.ingest.fetch.blocklist import BlockList
+from pipeline.ingest.fetch.guard import literal
 
 _MOST_KEPT = 100_000
 _AT_ONCE = 64
 """Lookups ahead at once, of the 256 threads that the stage gives to lookups."""
 
 
-class Names(AbstractResolver):
+class Resolver(Protocol):
+    """What knows the addresses of names."""
+
+    async def resolve(self, host: str) -> list[str]:
+        """The addresses of `host`, the best first. Raises: OSError: it has none."""
+        ...
+
+
+class Names:
     """Resolves by `source`, the system's resolver where there is none, and keeps answers for `kept_s`."""
 
-    def __init__(self, kept_s: float, source: AbstractResolver | None = None) -> None:
+    def __init__(self, kept_s: float, source: Resolver | None = None) -> None:
         self._kept_s = kept_s
-        self._source: AbstractResolver = ThreadedResolver(_InThreads()) if source is None else source  # type: ignore[arg-type]
-        self._kept: dict[str, tuple[float, list[ResolveResult]]] = {}
-        self._asked: dict[str, asyncio.Task[list[ResolveResult]]] = {}
+        self._source: Resolver = SystemResolver() if source is None else source
+        self._kept: dict[str, tuple[float, list[str]]] = {}
+        self._asked: dict[str, asyncio.Task[list[str]]] = {}
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    async def resolve(self, host: str) -> list[str]:
         """The addresses of `host`, each time beginning with another. Raises: OSError: it has none."""
         if self._kept_s <= 0:
-            return await self._source.resolve(host, port, family)
+            return await self._source.resolve(host)
         expires, found = self._kept.get(host, (0.0, []))
         if time.monotonic() >= expires:
-            found = await self._lookup(host, family)
+            found = await self._lookup(host)
         elif len(found) > 1:
             found.append(found.pop(0))
-        return [{**item, "port": port} for item in found]
+        return list(found)
 
     async def look_ahead(self, hosts: Iterable[str]) -> None:
         """Look up `hosts` in order. What fails is told to the first who asks for it, and looked up again after that."""
@@ -56,7 +60,7 @@ class Names(AbstractResolver):
         async def work() -> None:
             for host in waiting:
                 if host not in self._kept and host not in self._asked:
-                    await asyncio.wait([self._task(host, socket.AF_UNSPEC)])
+                    await asyncio.wait([self._task(host)])
 
         await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
 
@@ -65,22 +69,21 @@ class Names(AbstractResolver):
         for task in self._asked.values():
             task.cancel()
         await asyncio.gather(*self._asked.values(), return_exceptions=True)
-        await self._source.close()
 
-    async def _lookup(self, host: str, family: socket.AddressFamily) -> list[ResolveResult]:
-        task = self._asked.get(host) or self._task(host, family)
+    async def _lookup(self, host: str) -> list[str]:
+        task = self._asked.get(host) or self._task(host)
         try:
             return await asyncio.shield(task)  # a row that is out of time does not take the answer from the others
         finally:
             if task.done():
                 self._asked.pop(host, None)
 
-    def _task(self, host: str, family: socket.AddressFamily) -> asyncio.Task[list[ResolveResult]]:
-        task = self._asked[host] = asyncio.create_task(self._keep(host, family))
+    def _task(self, host: str) -> asyncio.Task[list[str]]:
+        task = self._asked[host] = asyncio.create_task(self._keep(host))
         return task
 
-    async def _keep(self, host: str, family: socket.AddressFamily) -> list[ResolveResult]:
-        found = list(await self._source.resolve(host, 0, family))
+    async def _keep(self, host: str) -> list[str]:
+        found = list(await self._source.resolve(host))
         if len(self._kept) >= _MOST_KEPT:
             del self._kept[next(iter(self._kept))]
         self._kept[host] = (time.monotonic() + self._kept_s, found)
@@ -112,18 +115,21 @@ def _hosts(urls: Iterable[str], block: BlockList) -> Iterator[str]:
             host = url.raw_host
         except (ValueError, TypeError):  # the row's own try says what is wrong with it
             continue
-        if host and host not in seen and url.scheme in ("http", "https") and not is_ip_address(host):
+        if host and host not in seen and url.scheme in ("http", "https") and literal(host) is None:
             seen.add(host)
             if block.of_url(url) is None:
                 yield host
 
 
-class _InThreads:
-    """What aiohttp's resolver wants of a loop. The lookups of uvloop itself would share four threads."""
+class SystemResolver:
+    """Asks the system, in the threads of the loop's executor: the lookups of uvloop itself would share four."""
 
-    async def getaddrinfo(self, host: str, port: int, **hints: Any) -> list[Any]:
-        call = asyncio.get_running_loop().run_in_executor
-        return await call(None, lambda: socket.getaddrinfo(host, port, **hints))
+    async def resolve(self, host: str) -> list[str]:
+        """The addresses of `host` in the system's order. Raises: OSError: it has none."""
+        found = await asyncio.get_running_loop().run_in_executor(None, _addresses, host)
+        return list(dict.fromkeys(found))
 
-    async def getnameinfo(self, address: Any, flags: int) -> tuple[str, str]:
-        return await asyncio.get_running_loop().run_in_executor(None, socket.getnameinfo, address, flags)
+
+def _addresses(host: str) -> list[str]:
+    answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    return [str(where[0]) for family, _, _, _, where in answers if family in (socket.AF_INET, socket.AF_INET6)]

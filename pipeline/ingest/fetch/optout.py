@@ -19,20 +19,24 @@ _WITH_VALUE = frozenset({"max-snippet", "max-image-preview", "max-video-preview"
 _AGENT = re.compile(r"[a-z*][a-z0-9_.*/-]*\Z")
 
 
-def opt_out(robots_tags: Iterable[str], tdm_reservation: str | None, agent: str, now: datetime) -> str | None:
+def opt_out(
+    robots_tags: Iterable[str], tdm_reservation: str | None, agent: str, now: datetime, *, is_reserved: bool = False
+) -> str | None:
     """The statement that forbids keeping this answer, or None.
 
     Args:
         robots_tags: the values of all X-Robots-Tag headers. tdm_reservation: that of the header of this name.
         agent: our product token, such as `pairmill`. now: for `unavailable_after`, with a time zone.
+        is_reserved: what tdmrep.json says, which a header of 0 or 1 overrides.
     """
     for value in robots_tags:
         directive = _blocking(value, agent.lower(), now)
         if directive is not None:
             return f"X-Robots-Tag: {directive}"
-    if tdm_reservation is not None and tdm_reservation.strip() == "1":
+    said = None if tdm_reservation is None else tdm_reservation.strip()
+    if said == "1":
         return "TDM-Reservation: 1"
-    return None
+    return "tdmrep.json" if is_reserved and said != "0" else None
 
 
 def product_token(user_agent: str) -> str:

@@ -4,7 +4,6 @@ import asyncio
 import socket
 from ipaddress import ip_address
 
-import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,21 +83,14 @@ def test_an_allowed_address_in_an_unusual_form_is_still_refused():
     assert status == Status.INVALID_URL
 
 
-class RebindingResolver(aiohttp.abc.AbstractResolver):
+class RebindingResolver:
     """Says a public address first, and an inward one afterwards."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
 
-    async def resolve(self, host, port=0, family=socket.AF_INET):
-        addresses = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return [
-            {"hostname": host, "host": address, "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}
-            for address in addresses
-        ]
-
-    async def close(self):
-        pass
+    async def resolve(self, host):
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
 async def ask(config, resolver, *urls):
