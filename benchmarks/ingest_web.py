@@ -19,7 +19,7 @@ def addresses(hosts):
 
 
 NOT_HERE = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
-"""For robots.txt, which pairmill asks for: no rules."""
+"""For robots.txt and tdmrep.json, which pairmill asks for: no rules."""
 
 
 class Answers(asyncio.Protocol):

@@ -28,6 +28,9 @@ class FetchConfig(RecipeTable):
     robots: Literal["respect", "ignore"] = "respect"
     """`respect`: robots.txt is obeyed (RFC 9309), also where a URL redirects to; its Crawl-delay and Request-rate set
     the pace. `ignore`: only with the right to."""
+    tdmrep: Literal["respect", "ignore"] = "respect"
+    """`respect`: under policy = "respect", media that /.well-known/tdmrep.json of their host reserves get the outcome
+    `opted_out`; one small request more per host. `ignore`: only the header TDM-Reservation is read."""
     per_host_rate_hz: float | None = Field(default=None, gt=0)
     """The most requests per second to one host, from one worker; none sets no limit of our own."""
     max_turn_wait_s: float = Field(default=600.0, ge=0)

@@ -14,8 +14,10 @@ from pipeline.ingest.fetch.blocklist import BlockList
 from pipeline.ingest.fetch.client import Client
 from pipeline.ingest.fetch.config import FetchConfig
 from pipeline.ingest.fetch.optout import product_token
+from pipeline.ingest.fetch.origin_file import settings_of_files
 from pipeline.ingest.fetch.pace import Pace
 from pipeline.ingest.fetch.robots import Robots
+from pipeline.ingest.fetch.tdmrep import Tdmrep
 from pipeline.record import Status
 
 
@@ -26,9 +28,13 @@ class Manners:
         self._client, self._block = client, block
         self._pace = Pace(config.per_host_rate_hz, config.max_turn_wait_s, asyncio.get_running_loop().time)
         self._robots: Robots | None = None
+        self._tdmrep: Tdmrep | None = None
+        plain = client.with_settings(settings_of_files(config))
         if config.robots == "respect":
-            plain = client.with_settings(Robots.settings_of(config))
             self._robots = Robots(config, product_token(config.user_agent), plain.try_once)
+        if config.tdmrep == "respect" and config.policy == "respect":
+            self._tdmrep = Tdmrep(config, plain.try_once)
+            client.reserves = self._tdmrep.reserves
         client.permit = self.refusal
 
     async def ask(self, url: str, keep_alive: bool) -> Answer:
@@ -37,7 +43,10 @@ class Manners:
             parsed = URL(url)
         except (ValueError, TypeError):
             return await self._client.try_once(url, keep_alive)
-        held = await self.refusal(parsed) or await self._held(url, parsed)
+        held = await self.refusal(parsed)
+        if held is None and self._tdmrep is not None:
+            await self._tdmrep.reserves(parsed)  # so that the file takes nothing of the time that the URL itself has
+        held = held or await self._held(url, parsed)
         return held or await self._client.try_once(url, keep_alive)
 
     async def refusal(self, url: URL) -> Answer | None:

@@ -330,7 +330,7 @@ def fetch(tmp_path: Path, web: FaultWeb) -> Callable[..., Fetched]:
         local = tmp_path / "part.parquet"
         pq.write_table(candidates(urls, **columns), local)
         dataset.put_file(local, "candidates/part-00000-00000.parquet")
-        open_web = {"robots": "ignore", "ports": (web.port,), "allow_private": ("127.0.0.1/32",)}
+        open_web = {"robots": "ignore", "tdmrep": "ignore", "ports": (web.port,), "allow_private": ("127.0.0.1/32",)}
         settings = {"timeout_s": 30.0, "retries": 0, **open_web, **(config or {})}
         fetch_config = FetchConfig(**settings)
         engine = {"pairmill": Fetch, "img2dataset": PeerFetch}[fetch_config.engine]

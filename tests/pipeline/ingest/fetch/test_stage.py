@@ -223,7 +223,7 @@ def test_from_list_to_raw_parts(web, draw, tmp_path):
     engine = Engine(Store(str(tmp_path / "dataset")), EngineConfig(place="process"))
     source = source_config({"kind": "cc3m", "path": str(tmp_path / "list.tsv")})
     ingest = Ingest(source, IngestConfig(partition_rows=10))
-    config = FetchConfig(robots="ignore", ports=(web.port,), allow_private=("127.0.0.1",))
+    config = FetchConfig(robots="ignore", tdmrep="ignore", ports=(web.port,), allow_private=("127.0.0.1",))
 
     def run(size_px):
         fetch = Fetch(config, ImageConfig(size_px=size_px))
