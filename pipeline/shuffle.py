@@ -7,7 +7,8 @@
 The bucket of a row is the top bits of its `order`, a uint64 that a hash should spread evenly: rows with an equal
 order always meet, and gathered buckets, read one after the other, are sorted over the whole dataset. One bucket is
 all that is ever in memory. The result does not depend on how rows are spread over parts, as long as `reduce` does
-not look at their arrival order; `gather` hands it rows sorted by (`order`, `key`), so it need not.
+not look at their arrival order; `gather` hands it rows sorted by (`order`, `key`), so it need not. A scatter whose rows
+have no key names the columns that stand in its place (`ties`).
 """
 
 from __future__ import annotations
@@ -40,19 +41,37 @@ def bucket_bits(rows: int, bucket_rows: int = BUCKET_ROWS) -> int:
     return bits
 
 
+def spread(values: np.ndarray) -> np.ndarray:
+    """An `order` for uint64 values that are not spread evenly themselves; no two of them get the same.
+
+    Source: the finalizer of SplitMix64, Steele et al. 2014, with the constants of Stafford's variant 13.
+    """
+    mixed = values.astype(np.uint64, copy=True)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed ^= mixed >> np.uint64(shift)
+        mixed *= np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
 class Scatter(ABC):
     """A stage over parts: writes the part's rows sorted by `order`, one row group per bucket."""
 
     name: ClassVar[str]
     version: ClassVar[int]
+    ties: ClassVar[tuple[str, ...]] = ("key",)
+    """Columns that sort rows of equal `order`."""
     resources = Resources(cpus=1)
 
     def __init__(self, bits: int) -> None:
         self.bits = bits
 
+    def sorting(self) -> list[tuple[str, str]]:
+        """How rows are sorted before they are reduced."""
+        return [(name, "ascending") for name in ("order", *self.ties)]
+
     @abstractmethod
     def rows(self, part: Part, work: Workspace) -> pa.Table:
-        """The rows of one part; must have columns `order` (uint64) and `key` (string)."""
+        """The rows of one part; must have the columns `order` (uint64) and `ties`."""
 
     def settings(self) -> Any:
         """The settings that decide the output; a subclass adds its own."""
@@ -64,7 +83,7 @@ class Scatter(ABC):
     def make(self, part: Part, work: Workspace) -> Made:
         """Write the sorted rows of one part."""
         table = self.rows(part, work).combine_chunks()
-        table = table.sort_by([("order", "ascending"), ("key", "ascending")])
+        table = table.sort_by(self.sorting())
         order = table.column("order").to_numpy()
         buckets = np.zeros(len(order), np.uint64) if self.bits == 0 else order >> np.uint64(64 - self.bits)
         ends = np.searchsorted(buckets, np.arange(1 << self.bits, dtype=np.uint64), side="right")
@@ -108,7 +127,7 @@ class Gather(ABC):
     def make(self, part: Part, work: Workspace) -> Made:
         """Read one bucket from all parts, and reduce it."""
         groups = [self._read(work.dataset, name, part.facts["bucket"]) for name in self.parts]
-        table = pa.concat_tables(groups).sort_by([("order", "ascending"), ("key", "ascending")])
+        table = pa.concat_tables(groups).sort_by(self.scatter.sorting())
         reduced, facts = self.reduce(table)
         local = work.scratch / "gather.parquet"
         pq.write_table(reduced, local, compression="zstd")
