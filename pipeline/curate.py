@@ -22,8 +22,9 @@ from pipeline.errors import AskedWrongly
 from pipeline.filter.duplicates import COLUMNS as DUPLICATES_COLUMNS
 from pipeline.filter.duplicates import DuplicatesConfig, find_duplicates
 from pipeline.filter.score import ScoreStage
-from pipeline.filter.scorers import SCORERS
+from pipeline.filter.scorers import check_scorers, scorers_of
 from pipeline.filter.scorers.image import ImageScoreConfig
+from pipeline.filter.scorers.pixels import PixelsScoreConfig
 from pipeline.filter.scorers.text import TextScoreConfig
 from pipeline.filter.verdict import JudgeStage, VerdictConfig, check_columns
 from pipeline.funnel import STAGES, Funnel, StageName, read_funnel
@@ -54,6 +55,8 @@ class ScoreConfig(RecipeTable):
     """Length and repetition of the first text."""
     image: ImageScoreConfig | None = ImageScoreConfig()
     """Size and shape of the original."""
+    pixels: PixelsScoreConfig | None = None
+    """Sharpness, entropy, solid colours, frames: from the stored pixels."""
     duplicates: DuplicatesConfig = DuplicatesConfig()
     """Exact duplicates by key, medium and pair."""
 
@@ -103,7 +106,9 @@ class Retried:
 
 def check_recipe(recipe: DatasetRecipe) -> None:
     """Refuse what cannot work, before anything starts: unknown columns, missing lists, wrong list columns."""
-    scores = {name: SCORERS[name].writes for name in SCORERS if getattr(recipe.score, name) is not None}
+    scorers = scorers_of(recipe.score)
+    check_scorers(scorers)
+    scores = {name: scorer.writes for name, scorer in scorers.items()}
     check_columns(recipe.verdict, {**scores, "duplicates": DUPLICATES_COLUMNS})
     source = open_source(recipe.source)
     source.check()
@@ -243,18 +248,15 @@ def _fetcher(recipe: DatasetRecipe) -> Fetch | PeerFetch:
 
 
 def _score(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) -> None:
-    for name, scorer in SCORERS.items():
-        config = getattr(recipe.score, name)
-        if config is None:
-            continue
-        stage = ScoreStage(scorer(config))
-        engine.prune(stage.name, engine.run(stage, [Part(part, (("fetch", part),)) for part in fetched]))
+    for scorer in scorers_of(recipe.score).values():
+        stage = ScoreStage(scorer)
+        engine.prune(stage.name, engine.run(stage, [stage.part(part) for part in fetched]))
     stage, parts = find_duplicates(engine, recipe.score.duplicates, fetched)
     engine.prune(stage.name, engine.run(stage, parts))
 
 
 def _judge(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) -> None:
-    scores = [f"score-{name}" for name in SCORERS if getattr(recipe.score, name) is not None] + ["score-duplicates"]
+    scores = [f"score-{name}" for name in scorers_of(recipe.score)] + ["score-duplicates"]
     parts = [Part(part, (("fetch", part), *((score, part) for score in scores))) for part in fetched]
     engine.prune("judge", engine.run(JudgeStage(recipe.verdict), parts))
 
