@@ -91,7 +91,8 @@ class Connection(asyncio.BufferedProtocol):
     def ask(self, ask: Ask) -> asyncio.Future[Reply]:
         """Send a request. The reply, or else: Stale, Unanswered, OSError. Who no longer waits has to abort."""
         assert self._waiter is None
-        assert self._transport is not None
+        if not self.is_open or self._transport is None:
+            raise Stale if self.was_used else Unanswered(Status.PROTOCOL_ERROR, "the server hung up")
         self._ask, self._parser = ask, HeadParser()
         self._waiter = waiter = self._loop.create_future()
         self._timer = self._loop.call_at(ask.deadline, self._be_late)

@@ -23,7 +23,7 @@ from pipeline.ingest.fetch.body import Pieces
 from pipeline.ingest.fetch.client import Client
 from pipeline.ingest.fetch.config import FetchConfig
 from pipeline.ingest.fetch.http1 import SHARED_BYTES, Ask, Connection
-from pipeline.ingest.fetch.trouble import Unanswered
+from pipeline.ingest.fetch.trouble import Stale, Unanswered
 from pipeline.record import Status
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -310,6 +310,29 @@ def test_a_fresh_connection_that_hangs_up_is_not_asked_again():
     answers, server = ask(says(), times=2)
     assert [(answer.status, answer.detail) for answer in answers] == [("protocol_error", "the server hung up")] * 2
     assert server.connections == 2
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("banner", [b"", b"220 ftp.test\r\n"])
+def test_a_server_that_does_not_wait_for_a_request(banner, loop):
+    async def handle(server, reader, writer):
+        writer.write(banner)
+
+    answers, _ = ask(handle, times=20, loop=loop)
+    assert {answer.status for answer in answers} == {"protocol_error"}
+
+
+def test_a_connection_that_ends_before_it_is_asked_says_so():
+    async def work():
+        for was_used, error in ((False, Unanswered), (True, Stale)):
+            connection = Connection("key", memoryview(bytearray(SHARED_BYTES)), lambda _: None)
+            connection.connection_made(FakeTransport())
+            connection.was_used = was_used
+            connection.connection_lost(None)
+            with pytest.raises(error):
+                connection.ask(Ask(b"", lambda head: None, 1, asyncio.get_running_loop().time() + 60, 60))
+
+    asyncio.run(work())
 
 
 def test_a_kept_connection_that_breaks_within_its_answer_is_not_asked_again():
