@@ -2,7 +2,8 @@
 
 It is the only module of `pipeline` that imports Ray. A Ray dataset holds partition descriptors, never media:
 CPU stages run as a task pool, stages that ask for a GPU as an actor pool. What comes back is commit records.
-Both places run the same `run_part`, so their output is the same.
+Both places run the same `run_part`, so their output is the same. Stages that ask for shared turns (pipeline/turns.py)
+get those of one table: an object of this process, or an actor that restarts where its node dies.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from pipeline.errors import AskedWrongly, DatasetError, PairmillError, StageErro
 from pipeline.recipe import RecipeTable
 from pipeline.stage import SCRATCH, Part, Stage, run_part
 from pipeline.store import Store
+from pipeline.turns import AHEAD_S, Lease, Turns, TurnTable
 
 log = logging.getLogger(__name__)
 
+_TURNS_ANSWER_S = 60.0
+"""Time for an actor to restart on another node."""
 MAX_FAILED_PARTS = 10
 """So many failed parts mean that something is wrong with all of them, and end the run."""
 
@@ -57,6 +61,7 @@ class Engine:
         self.dataset = dataset
         self.config = config
         self.progress = progress or (lambda stage, done, total: None)
+        self.turns = TurnTable()
 
     def run(self, stage: Stage, parts: Sequence[Part]) -> dict[str, Commit]:
         """Bring every part of `stage` up to date. Returns part id -> commit, in the order of `parts`.
@@ -70,8 +75,11 @@ class Engine:
         self.progress(stage.name, len(finished), total)
         failed: list[PairmillError] = []
         if pending:
-            runner = _run_on_ray if self.config.place == "ray" else _run_in_process
-            for outcome in runner(stage, pending, self.dataset, self.config):
+            if self.config.place == "ray":
+                outcomes = _run_on_ray(stage, pending, self.dataset, self.config)
+            else:
+                outcomes = _run_in_process(stage, pending, self.dataset, self.config, self.turns)
+            for outcome in outcomes:
                 if isinstance(outcome, PairmillError):
                     log.error("stage=%s failed=%s", stage.name, outcome)
                     failed.append(outcome)
@@ -124,11 +132,11 @@ class Engine:
 
 
 def _run_in_process(
-    stage: Stage, pending: list[tuple[Part, str]], dataset: Store, config: EngineConfig
+    stage: Stage, pending: list[tuple[Part, str]], dataset: Store, config: EngineConfig, turns: Turns
 ) -> Iterator[Outcome]:
     stage.setup()
     with ThreadPoolExecutor(config.workers or os.cpu_count() or 1) as pool:
-        futures = [pool.submit(_attempt, stage, part, made_by, dataset) for part, made_by in pending]
+        futures = [pool.submit(_attempt, stage, part, made_by, dataset, turns) for part, made_by in pending]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -139,17 +147,49 @@ def _run_in_process(
 class _RayWorker:
     """One worker of a stage on Ray: sets up once, then makes the parts it is handed."""
 
-    def __init__(self, stage: Stage, dataset: Store) -> None:
-        self.stage, self.dataset = stage, dataset
+    def __init__(self, stage: Stage, dataset: Store, turns: Turns | None) -> None:
+        self.stage, self.dataset, self.turns = stage, dataset, turns
         stage.setup()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         part, made_by = pickle.loads(row["task"])
-        return {"outcome": pickle.dumps(_attempt(self.stage, part, made_by, self.dataset))}
+        return {"outcome": pickle.dumps(_attempt(self.stage, part, made_by, self.dataset, self.turns))}
 
 
-def _run_task(row: dict[str, Any], stage: Stage, dataset: Store) -> dict[str, Any]:
-    return _RayWorker(stage, dataset)(row)
+def _run_task(row: dict[str, Any], stage: Stage, dataset: Store, turns: Turns | None) -> dict[str, Any]:
+    return _RayWorker(stage, dataset, turns)(row)
+
+
+class _TurnsActor:
+    """The table of turns on Ray. One that was lost with its node comes back knowing nothing, and begins slowly."""
+
+    def __init__(self) -> None:
+        is_restarted = importlib.import_module("ray").get_runtime_context().was_current_actor_reconstructed
+        self._table = TurnTable(quiet_s=AHEAD_S if is_restarted else 0.0)
+
+    def reserve(self, name: str, interval_s: float, num: int) -> Lease:
+        return self._table.reserve(name, interval_s, num)
+
+
+class _RayTurns:
+    """The turns of an actor, for workers on any node. Goes with the driver."""
+
+    def __init__(self) -> None:
+        ray = importlib.import_module("ray")
+        # a call that is made again only loses turns
+        options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+        self._actor = ray.remote(**options)(_TurnsActor).remote()
+
+    def reserve(self, name: str, interval_s: float, num: int) -> Lease:
+        """As `TurnTable`. Raises: StageError: the actor does not answer."""
+        ray = importlib.import_module("ray")
+        try:
+            return ray.get(self._actor.reserve.remote(name, interval_s, num), timeout=_TURNS_ANSWER_S)
+        except ray.exceptions.RayError as error:
+            raise StageError(
+                f"turns: the actor that keeps the pace of hosts gave no answer ({type(error).__name__}); wanted one "
+                f"within {_TURNS_ANSWER_S:g} s. Look at the nodes of the Ray cluster, and run again."
+            ) from error
 
 
 def _run_on_ray(
@@ -160,6 +200,7 @@ def _run_on_ray(
         ray_data = importlib.import_module("ray.data")
         rows = [{"task": pickle.dumps(task)} for task in pending]
         source = ray_data.from_items(rows, override_num_blocks=len(rows))
+        shared = stage, dataset, _RayTurns() if stage.resources.turns == "shared" else None
         options: dict[str, Any] = {"num_cpus": stage.resources.cpus}
         if stage.resources.memory_gb:
             options["memory"] = stage.resources.memory_gb * 1e9
@@ -167,12 +208,12 @@ def _run_on_ray(
             actors = min(len(rows), config.workers or len(rows))
             options["num_gpus"] = stage.resources.gpus
             done = source.map(
-                _RayWorker, fn_constructor_args=(stage, dataset), concurrency=(1, actors), **options
+                _RayWorker, fn_constructor_args=shared, concurrency=(1, actors), **options
             )
         else:
             # Ray warns where more tasks are allowed than there are parts
             most = None if config.workers is None else min(config.workers, len(rows))
-            done = source.map(_run_task, fn_args=(stage, dataset), concurrency=most, **options)
+            done = source.map(_run_task, fn_args=shared, concurrency=most, **options)
         try:
             for row in done.iter_rows():
                 yield pickle.loads(row["outcome"])
@@ -227,10 +268,10 @@ def ray_session(config: EngineConfig) -> Iterator[None]:
         ray.shutdown()
 
 
-def _attempt(stage: Stage, part: Part, made_by: str, dataset: Store) -> Outcome:
+def _attempt(stage: Stage, part: Part, made_by: str, dataset: Store, turns: Turns | None) -> Outcome:
     """Make one part; an error is an answer, so that it travels as it is and stops no other part."""
     try:
-        return run_part(stage, part, made_by, dataset)
+        return run_part(stage, part, made_by, dataset, turns)
     except PairmillError as error:
         return error
     except Exception as error:

@@ -14,21 +14,26 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from pipeline.commit import Commit, publish
 from pipeline.store import Store
+from pipeline.turns import Turns, TurnTable
 
 SCRATCH = ".scratch"
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one worker of a stage needs. cpus, gpus may be fractions; memory_gb is a reservation, 0 for none."""
+    """What one worker of a stage needs. cpus, gpus may be fractions; memory_gb is a reservation, 0 for none.
+
+    turns: `shared` asks for turns that all workers of the stage take from one table.
+    """
 
     cpus: float = 1.0
     gpus: float = 0.0
     memory_gb: float = 0.0
+    turns: Literal["own", "shared"] = "own"
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,14 @@ class Made:
 
 @dataclass(frozen=True)
 class Workspace:
-    """What `make` may touch: the dataset to read from, and a scratch folder of its own to write into."""
+    """What `make` may touch: the dataset to read from, and a scratch folder of its own to write into.
+
+    `turns` are for what several workers may not do at the same time (pipeline/turns.py).
+    """
 
     dataset: Store
     scratch: Path
+    turns: Turns = field(default_factory=TurnTable)
 
 
 class Stage(Protocol):
@@ -85,10 +94,14 @@ class Stage(Protocol):
         """Do the work of one partition."""
 
 
-def run_part(stage: Stage, part: Part, made_by: str, dataset: Store) -> Commit:
-    """Make one part of `stage` and publish it with its commit record, which carries `made_by`."""
+def run_part(stage: Stage, part: Part, made_by: str, dataset: Store, turns: Turns | None = None) -> Commit:
+    """Make one part of `stage` and publish it with its commit record, which carries `made_by`.
+
+    Args:
+        turns: those that other workers take from as well; none gives the part its own.
+    """
     with scratch_folder(dataset) as scratch:
-        made = stage.make(part, Workspace(dataset, scratch))
+        made = stage.make(part, Workspace(dataset, scratch, TurnTable() if turns is None else turns))
         return publish(dataset, stage.name, part.id, made_by, made)
 
 

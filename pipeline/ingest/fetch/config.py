@@ -32,7 +32,7 @@ class FetchConfig(RecipeTable):
     """`respect`: under policy = "respect", media that /.well-known/tdmrep.json of their host reserves get the outcome
     `opted_out`; one small request more per host. `ignore`: only the header TDM-Reservation is read."""
     per_host_rate_hz: float | None = Field(default=None, gt=0)
-    """The most requests per second to one host, from one worker; none sets no limit of our own."""
+    """The most requests per second to one host, from all workers of a run together; none sets no limit of our own."""
     max_turn_wait_s: float = Field(default=600.0, ge=0)
     """A row whose host's pace would have it wait for longer is not tried, and gets the outcome `deferred`."""
     block: BlockConfig = BlockConfig()

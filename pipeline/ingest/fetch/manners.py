@@ -19,14 +19,16 @@ from pipeline.ingest.fetch.pace import Pace
 from pipeline.ingest.fetch.robots import Robots
 from pipeline.ingest.fetch.tdmrep import Tdmrep
 from pipeline.record import Status
+from pipeline.turns import Turns
 
 
 class Manners:
     """Asks for URLs as their hosts want it. To be made inside the running event loop."""
 
-    def __init__(self, config: FetchConfig, client: Client, block: BlockList) -> None:
+    def __init__(self, config: FetchConfig, client: Client, block: BlockList, turns: Turns) -> None:
         self._client, self._block = client, block
-        self._pace = Pace(config.per_host_rate_hz, config.max_turn_wait_s, asyncio.get_running_loop().time)
+        clock = asyncio.get_running_loop().time
+        self._pace = Pace(config.per_host_rate_hz, config.max_turn_wait_s, clock, turns)
         self._robots: Robots | None = None
         self._tdmrep: Tdmrep | None = None
         plain = client.with_settings(settings_of_files(config))
@@ -58,4 +60,4 @@ class Manners:
 
     async def _held(self, url: str, parsed: URL) -> Answer | None:
         interval_s = 0.0 if self._robots is None else await self._robots.interval_s(parsed)
-        return self._pace.hold(url, parsed.authority.lower(), interval_s)
+        return await self._pace.hold(url, parsed.authority.lower(), interval_s)

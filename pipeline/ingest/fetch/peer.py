@@ -44,6 +44,7 @@ from pipeline.ingest.fetch.takeover import Wanted, take_over
 from pipeline.ingest.media.image import ImageConfig
 from pipeline.record import Status
 from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class PeerFetch:
         candidates = read_candidates(part, work)
         writer = RawWriter(part.id, candidates, work.scratch, self.config.memory_mb << 20)
         try:
-            self.download(plan_jobs(candidates, writer), candidates, writer)
+            self.download(plan_jobs(candidates, writer), candidates, writer, work.turns)
             made = writer.finish()
         except BaseException:
             writer.abandon()
@@ -101,8 +102,11 @@ class PeerFetch:
         log.info("fetched part=%s rows=%d ok=%d engine=img2dataset", part.id, made.rows_in, made.rows_out)
         return made
 
-    def download(self, jobs: list[Job], promised: pa.Table, writer: RawWriter) -> None:
-        """Put the outcome of every row of `jobs`; `promised` are the candidates of the part."""
+    def download(self, jobs: list[Job], promised: pa.Table, writer: RawWriter, turns: Turns) -> None:
+        """Put the outcome of every row of `jobs`; `promised` are the candidates of the part.
+
+        `turns` are not asked for: img2dataset has no pace per host.
+        """
         hashes = promised["hash"].to_pylist()
         asks: dict[str | None, list[_Ask]] = defaultdict(list)
         for job in jobs:

@@ -74,7 +74,7 @@ class Retry:
         writer = RawWriter(part.id, table.select(CANDIDATE.names).cast(CANDIDATE), work.scratch, config.memory_mb << 20)
         try:
             jobs = jobs_to_retry(table)
-            self.fetch.download(jobs, table, writer)
+            self.fetch.download(jobs, table, writer, work.turns)
             with work.dataset.open(old.file(".tar")) as tar:
                 _keep_others(table, tar, writer)
             made = writer.finish()

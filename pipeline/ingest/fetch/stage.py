@@ -35,6 +35,7 @@ from pipeline.ingest.media.probe import MediaConfig, load_av
 from pipeline.ingest.media.retouch import face_boxes
 from pipeline.record import CANDIDATE, Status
 from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Fetch:
         self.config = config
         self.image = image.settled()
         self.media = media
-        self.resources = Resources(cpus=config.cpus)
+        self.resources = Resources(cpus=config.cpus, turns="shared")
 
     def settings(self) -> Any:
         """All settings but those of speed."""
@@ -79,7 +80,7 @@ class Fetch:
         writer = RawWriter(part.id, candidates, work.scratch, self.config.memory_mb << 20)
         try:
             jobs = plan_jobs(candidates, writer, load_block_list(self.config.block, self._block_content))
-            self.download(jobs, candidates, writer)
+            self.download(jobs, candidates, writer, work.turns)
             made = writer.finish()
         except BaseException:
             writer.abandon()
@@ -93,17 +94,17 @@ class Fetch:
         )
         return made
 
-    def download(self, jobs: list[Job], promised: pa.Table, writer: RawWriter) -> None:
+    def download(self, jobs: list[Job], promised: pa.Table, writer: RawWriter, turns: Turns) -> None:
         """Put the outcome of every row of `jobs`; `promised` are the candidates of the part.
 
         Raises: StageError, OSError: this machine is in trouble; the web never is.
         """
         try:
-            run_in_loop(self._fetch(jobs, promised, writer))
+            run_in_loop(self._fetch(jobs, promised, writer, turns))
         except ExceptionGroup as group:  # of the workers' task group; the first is what went wrong
             raise group.exceptions[0] from group
 
-    async def _fetch(self, jobs: list[Job], promised: pa.Table, writer: RawWriter) -> None:
+    async def _fetch(self, jobs: list[Job], promised: pa.Table, writer: RawWriter, turns: Turns) -> None:
         loop = asyncio.get_running_loop()
         block = load_block_list(self.config.block, self._block_content)
         treatment = Treatment(self.image, self.media, self.config.max_bytes, block)
@@ -124,7 +125,7 @@ class Fetch:
 
             urls = (job.url for job in jobs)
             async with Client(config) as client, looked_up_ahead(client.names, urls, block):
-                await Schedule(config, Manners(config, client, block).ask, settle).run(jobs)
+                await Schedule(config, Manners(config, client, block, turns).ask, settle).run(jobs)
 
     def _promises(self, promised: pa.Table) -> Callable[[list[int]], list[tuple[list[int], Promise]]]:
         """What the list says of the rows of one URL: one promise per medium, with the boxes of all rows to blur."""

@@ -313,6 +313,12 @@ def open_raw(dataset: Store, commit: Commit) -> Fetched:
 
 
 @pytest.fixture(scope="session")
+def candidates_of() -> Callable[..., pa.Table]:
+    """A candidate part of some URLs: `candidates_of(urls)`."""
+    return candidates
+
+
+@pytest.fixture(scope="session")
 def open_part() -> Callable[[Store, Commit], Fetched]:
     """Read a raw part back, checked: `open_part(dataset, commit)`."""
     return open_raw
