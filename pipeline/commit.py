@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from pipeline.stage import Made
 
 
+RETRY, WAITING, RAW = "retry", "retried/", "raw/"
+"""A part that `retry` patched: its stage, and the folders where its files wait and where they belong."""
+
+
 @dataclass(frozen=True)
 class FileStamp:
     """A published file: its name in the dataset, its size and the sha256 of its bytes."""

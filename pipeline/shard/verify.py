@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.commit import Commit, FileStamp, read_commit
+from pipeline.commit import RAW, RETRY, WAITING, Commit, FileStamp, read_commit
 from pipeline.errors import DatasetError, StoreError
 from pipeline.shard.cut import SHARDS, Cut
 from pipeline.shard.manifest import MANIFEST, Manifest, Publish, ShardEntry, read_manifest
 from pipeline.store import Store
 from pipeline.tar import BLOCK, read_members
 
+_FINISH = "Run `pairmill curate` with its recipe, or `pairmill retry`: either finishes it."
 _PLACES = ["key", "member", "offset", "size", "media_offset", "media_size", "media_sha256"]
 
 
@@ -49,7 +50,7 @@ def verify(dataset: Store, deep: bool = True) -> list[Problem]:
     """
     commits, problems = _commits(dataset)
     for commit in commits:
-        problems += _files(dataset, commit, deep)
+        problems += _files(dataset, commit, deep) if commit.stage != RETRY else _patch(dataset, commit, deep)
     try:
         manifest = read_manifest(dataset)
     except DatasetError as error:
@@ -114,6 +115,19 @@ def _files(dataset: Store, commit: Commit, deep: bool) -> Iterator[Problem]:
             yield Problem(stamp.name, f"{size} bytes ({state})", f"{stamp.bytes} bytes", remedy)
         elif digest is not None and digest != stamp.sha256:
             yield Problem(stamp.name, f"altered: sha256 {digest[:16]}", f"sha256 {stamp.sha256[:16]}", remedy)
+
+
+def _patch(dataset: Store, commit: Commit, deep: bool) -> list[Problem]:
+    """A part that `retry` patched and had no time to put in its place: some of its files may lie there already."""
+    moved = []
+    for stamp in commit.files:
+        there = RAW + stamp.name.removeprefix(WAITING)
+        moved.append(stamp if dataset.exists(stamp.name) else replace(stamp, name=there))
+    damaged = list(_files(dataset, replace(commit, files=tuple(moved)), deep))
+    if damaged:
+        return damaged
+    found = f"an interrupted retry: the patched {RAW}{commit.part} is complete, and not in its place yet"
+    return [Problem(f"commits/{RETRY}/{commit.part}.json", found, "no retry that waits", _FINISH)]
 
 
 def _sha256(dataset: Store, name: str) -> str:

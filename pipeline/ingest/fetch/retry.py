@@ -17,7 +17,7 @@ from typing import IO, Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.commit import Commit, drop_part, read_commit, read_commits, replace_part
+from pipeline.commit import RAW, RETRY, WAITING, Commit, drop_part, read_commit, read_commits, replace_part
 from pipeline.errors import DatasetError
 from pipeline.ingest.fetch.outcome import Outcome
 from pipeline.ingest.fetch.peer import PeerFetch
@@ -31,14 +31,11 @@ from pipeline.store import Store
 
 log = logging.getLogger(__name__)
 
-_WAITING = "retried/"
-_RAW = "raw/"
-
 
 class Retry:
     """Patches raw parts by the stage that fetches, whichever engine it has."""
 
-    name: ClassVar[str] = "retry"
+    name: ClassVar[str] = RETRY
     version: ClassVar[int] = 1
 
     def __init__(self, fetch: Fetch | PeerFetch) -> None:
@@ -85,7 +82,7 @@ class Retry:
             "retried part=%s rows=%d ok_before=%d ok=%d",
             part.id, sum(len(job.rows) for job in jobs), old.rows_out, made.rows_out,
         )  # fmt: skip
-        files = {_WAITING + name.removeprefix(_RAW): path for name, path in made.files.items()}
+        files = {WAITING + name.removeprefix(RAW): path for name, path in made.files.items()}
         facts = {"replaces": {"made_by": old.made_by, "content": old.content(), "facts": dict(old.facts)}}
         return replace(made, files=files, facts=facts)
 
@@ -150,7 +147,7 @@ def _kept(row: Mapping[str, Any], tar: IO[bytes]) -> Outcome:
 
 def _as_raw_part(patched: Commit) -> tuple[Commit, dict[str, str]]:
     """The record that the patched part will have, and where each of its files lies until then."""
-    lying_at = {_RAW + stamp.name.removeprefix(_WAITING): stamp.name for stamp in patched.files}
-    files = tuple(replace(stamp, name=_RAW + stamp.name.removeprefix(_WAITING)) for stamp in patched.files)
+    lying_at = {RAW + stamp.name.removeprefix(WAITING): stamp.name for stamp in patched.files}
+    files = tuple(replace(stamp, name=RAW + stamp.name.removeprefix(WAITING)) for stamp in patched.files)
     old = patched.facts["replaces"]
     return replace(patched, stage="fetch", made_by=old["made_by"], files=files, facts=old["facts"]), lying_at

@@ -155,6 +155,62 @@ def test_a_stop_at_any_write_loses_nothing(ill, recipe, monkeypatch, open_part, 
     assert dataset.list("retried") == dataset.list("commits/retry") == []
 
 
+@pytest.mark.parametrize("call", ["put_file", "put_bytes", "delete"])
+def test_verify_of_a_stopped_retry_says_what_finishes_it(ill, recipe, monkeypatch, call):
+    """Deleting the record, as is right for a damaged part, would lose the one copy that there is."""
+
+    class Stop(BaseException):
+        pass
+
+    made = recipe("ds", "ingest.partition_rows=12")
+    dataset = Store(made.dataset)
+    curate(made, PROCESS)
+    ill.cured = True
+    real, advised = getattr(Store, call), 0
+    for number in range(40):
+        left = [number]
+
+        def stopping(self, *arguments, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Stop
+            return real(self, *arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, call, stopping)
+            try:
+                retry(made.dataset, EngineConfig(place="process", workers=1))
+                break
+            except Stop:
+                pass
+        found = [str(problem) for problem in verify(dataset)]
+        if dataset.list("commits/retry"):
+            advised += 1
+            assert len(found) == 1
+            assert "commits/retry/00000.json: an interrupted retry" in found[0]
+            assert found[0].endswith("Run `pairmill curate` with its recipe, or `pairmill retry`: either finishes it.")
+        else:
+            assert found == []
+    assert advised > 0
+    curate(made, PROCESS)
+    assert verify(dataset) == []
+    assert len(list(keys_of(dataset))) == 11
+
+
+def test_verify_finds_damage_in_a_patch_that_waits(ill, recipe, monkeypatch):
+    made = recipe("ds", "ingest.partition_rows=12")
+    dataset = Store(made.dataset)
+    curate(made, PROCESS)
+    ill.cured = True
+    monkeypatch.setattr("pipeline.curate.finish_retries", lambda dataset: None)
+    retry(made.dataset, PROCESS)
+    tar = dataset.local_path("retried/00000.tar")
+    tar.write_bytes(tar.read_bytes()[:-512])
+    (problem,) = [item for item in verify(dataset) if item.part == "retried/00000.tar"]
+    assert "truncated" in problem.found
+    assert problem.remedy.startswith("Delete commits/retry/00000.json and run again")
+
+
 def test_a_killed_retry_leaves_the_old_part_whole(web, ill, recipe):
     made = recipe("ds")
     dataset = Store(made.dataset)
