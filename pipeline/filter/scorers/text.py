@@ -1,62 +1,152 @@
-"""Facts about a sample's first text: its length, and how much it repeats itself.
+"""Facts about a sample's text, from the text alone: length, repetition, casing, patterns, boilerplate, grammar.
 
 Counts follow what the published rule sets count (DataComp: characters and whitespace-separated words; CC12M: the
-largest share of one repeated word), so that their thresholds can be used as printed.
+largest share of one repeated word), so that their thresholds can be used as printed. What each column says, and how
+far the patterns can be trusted, is in docs/filter-text.md; the facts themselves are in pipeline/filter/text/.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
+from pipeline.filter.ranges import ranged
+from pipeline.filter.text.boilerplate import boilerplate_facts
+from pipeline.filter.text.characters import character_facts, class_table
+from pipeline.filter.text.parts_of_speech import part_of_speech_facts
+from pipeline.filter.text.personal import personal_facts
+from pipeline.filter.text.word_list import WordList
+from pipeline.filter.text.words import word_facts
 from pipeline.recipe import RecipeTable
 from pipeline.stage import Resources
+
+Which = Literal["first", "longest", "all"]
 
 
 class TextScoreConfig(RecipeTable):
     """The `[score.text]` table."""
 
+    which: Which = "first"
+    """Which text of a row: the `first`, the `longest` (the earlier of two), or `all` joined by line breaks, so that a
+    pattern found in any of them counts."""
+    parts_of_speech: Literal["off", "english"] = "off"
+    """`english` adds has_noun, has_determiner, has_preposition and noun_share, for the rules of CC3M and CC12M."""
+    profanity: str | None = None
+    """A file of words or phrases, one per line; adds the column `profanity`, the number of them in the text."""
+
+
+_CHARACTERS = pa.schema(
+    [
+        ranged("num_chars", pa.int32(), 0),
+        ranged("letter_share", pa.float32(), 0, 1),
+        ranged("upper_share", pa.float32(), 0, 1),
+        ranged("digit_share", pa.float32(), 0, 1),
+        ranged("punctuation_share", pa.float32(), 0, 1),
+        ("first_is_capital", pa.bool_()),
+    ]
+)
+_WORDS = pa.schema(
+    [
+        ranged("num_words", pa.int32(), 0),
+        ranged("mean_word_chars", pa.float32(), 0),
+        ranged("max_word_chars", pa.int32(), 0),
+        ranged("max_word_share", pa.float32(), 0, 1),
+        ranged("unique_share", pa.float32(), 0, 1),
+        ranged("capital_word_share", pa.float32(), 0, 1),
+        ranged("repeated_2gram_share", pa.float32(), 0, 1),
+        ranged("repeated_3gram_share", pa.float32(), 0, 1),
+    ]
+)
+_PATTERNS = pa.schema(
+    [
+        ("has_url", pa.bool_()),
+        ("has_email", pa.bool_()),
+        ("has_phone", pa.bool_()),
+        ("has_ip_address", pa.bool_()),
+        ("has_card_number", pa.bool_()),
+        ("has_iban", pa.bool_()),
+        ("is_boilerplate", pa.bool_()),
+        ("has_file_name", pa.bool_()),
+        ("has_dimensions", pa.bool_()),
+    ]
+)
+_GRAMMAR = pa.schema(
+    [
+        ("has_noun", pa.bool_()),
+        ("has_determiner", pa.bool_()),
+        ("has_preposition", pa.bool_()),
+        ranged("noun_share", pa.float32(), 0, 1),
+    ]
+)
+_PROFANITY = pa.schema([ranged("profanity", pa.int32(), 0)])
+_ALWAYS = pa.schema([*_CHARACTERS, *_WORDS, *_PATTERNS, ranged("num_texts", pa.int32(), 0)])
+
 
 class TextScore:
-    """num_chars, num_words, max_word_share (0 to 1: share of the most frequent word), letter_share, num_texts."""
+    """The columns of `writes`; those of grammar and profanity where the recipe asks for them."""
 
     name: ClassVar[str] = "text"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("texts",)
-    writes: ClassVar[pa.Schema] = pa.schema(
-        [
-            ("num_chars", pa.int32()),
-            ("num_words", pa.int32()),
-            ("max_word_share", pa.float32()),
-            ("letter_share", pa.float32()),
-            ("num_texts", pa.int32()),
-        ]
-    )
+    writes: pa.Schema = pa.schema([*_ALWAYS, *_GRAMMAR, *_PROFANITY])
+    """Of the class: every column there may be. Of a scorer: those that its settings give."""
     resources: ClassVar[Resources] = Resources(cpus=1)
 
     def __init__(self, config: TextScoreConfig) -> None:
         self.config = config
+        grammar = [] if config.parts_of_speech == "off" else [*_GRAMMAR]
+        profanity = [] if config.profanity is None else [*_PROFANITY]
+        self.writes = pa.schema([*_ALWAYS, *grammar, *profanity])
+        self._profanity: WordList | None = None
+
+    def settings(self) -> Any:
+        """The recipe's settings; a word list counts by its content, wherever it lies."""
+        settings = self.config.model_dump(mode="json")
+        if self.config.profanity is not None:
+            settings["profanity"] = self._word_list().sha256
+        return settings
+
+    def check(self) -> None:
+        """Refuse a word list that is not there."""
+        if self.config.profanity is not None:
+            self._word_list()
 
     def setup(self) -> None:
-        """Nothing to load."""
+        """Load the table of characters, and the word list."""
+        class_table()
+        self.check()
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Score each row's first text; a row without texts counts as the empty text."""
-        rows = [_facts(texts or []) for texts in table.column("texts").to_pylist()]
-        return pa.Table.from_pylist(rows, schema=self.writes)
+        """Score one text of each row; a row without texts counts as the empty text."""
+        rows = table.column("texts").to_pylist()
+        texts = [chosen_text(texts or (), self.config.which) for texts in rows]
+        column = pa.array(texts, pa.large_string())
+        columns: dict[str, Any] = {
+            **character_facts(texts),
+            **word_facts(texts),
+            **personal_facts(column),
+            **boilerplate_facts(column),
+            "num_texts": [len(texts or ()) for texts in rows],
+        }
+        if self.config.parts_of_speech == "english":
+            columns |= part_of_speech_facts(texts)
+        if self.config.profanity is not None:
+            columns["profanity"] = self._word_list().count(texts)
+        return pa.table({field.name: columns[field.name] for field in self.writes}, schema=self.writes)
+
+    def _word_list(self) -> WordList:
+        if self._profanity is None:
+            self._profanity = WordList(str(self.config.profanity), "score.text.profanity")
+        return self._profanity
 
 
-def _facts(texts: list[dict[str, str | None]]) -> dict[str, float]:
-    text = (texts[0]["text"] or "") if texts else ""
-    words = text.split()
-    most = Counter(word.lower() for word in words).most_common(1)
-    letters = sum(map(str.isalpha, text))
-    return {
-        "num_chars": len(text),
-        "num_words": len(words),
-        "max_word_share": most[0][1] / len(words) if most else 0.0,
-        "letter_share": letters / len(text) if text else 0.0,
-        "num_texts": len(texts),
-    }
+def chosen_text(texts: Sequence[dict[str, str | None]], which: Which) -> str:
+    """The text that a recipe speaks of; the empty text where a row has none."""
+    found = [text["text"] or "" for text in texts]
+    if which == "all":
+        return "\n".join(found)
+    if which == "longest":
+        return max(found, key=len, default="")
+    return found[0] if found else ""

@@ -2,11 +2,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.errors import RecipeError
 from pipeline.filter.score import ScoreStage
 from pipeline.filter.scorers.image import ImageScore, ImageScoreConfig
 from pipeline.filter.scorers.text import TextScore, TextScoreConfig
 from pipeline.record import FETCHED
 from pipeline.stage import Part
+
+
+def text_table(*rows):
+    texts = [row and [{"text": text, "kind": "caption", "lang": None} for text in row] for row in rows]
+    return pa.table({"texts": pa.array(texts, FETCHED.field("texts").type)})
 
 
 @pytest.mark.parametrize(
@@ -22,10 +28,67 @@ from pipeline.stage import Part
     ],
 )
 def test_text_facts(texts, wanted):
-    rows = None if texts is None else [{"text": text, "kind": "caption", "lang": None} for text in texts]
-    table = pa.table({"texts": pa.array([rows], FETCHED.field("texts").type)})
-    found = TextScore(TextScoreConfig())(table).to_pylist()[0]
-    assert tuple(found.values()) == pytest.approx(wanted)
+    found = TextScore(TextScoreConfig())(text_table(texts)).to_pylist()[0]
+    names = ("num_chars", "num_words", "max_word_share", "letter_share", "num_texts")
+    assert tuple(found[name] for name in names) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("which", "num_chars", "has_url"), [("first", 5, False), ("longest", 22, False), ("all", 44, True)]
+)
+def test_a_recipe_says_which_text_is_meant(which, num_chars, has_url):
+    table = text_table(["a dog", "a dog on a green lawn.", "www.example.com"], [None], None)
+    found = TextScore(TextScoreConfig(which=which))(table).to_pylist()
+    assert (found[0]["num_chars"], found[0]["has_url"]) == (num_chars, has_url)
+    assert [row["num_texts"] for row in found] == [3, 1, 0]
+
+
+def test_grammar_and_a_word_list_are_there_where_asked_for(tmp_path):
+    (tmp_path / "words.txt").write_text("turnip\n")
+    config = TextScoreConfig(parts_of_speech="english", profanity=str(tmp_path / "words.txt"))
+    scorer, plain = TextScore(config), TextScore(TextScoreConfig())
+    scorer.check()
+    scorer.setup()
+    found = scorer(text_table(["the turnip on the plate"], ["so happy"])).to_pylist()
+    assert [row["profanity"] for row in found] == [1, 0]
+    assert [(row["has_noun"], row["has_determiner"]) for row in found] == [(True, True), (False, False)]
+    assert {*scorer.writes.names} - {*plain.writes.names} == {
+        "has_noun",
+        "has_determiner",
+        "has_preposition",
+        "noun_share",
+        "profanity",
+    }
+    assert scorer.writes.names == TextScore.writes.names
+
+
+def test_a_word_list_counts_by_its_content(tmp_path):
+    def settings(name, words):
+        (tmp_path / name).write_text(words)
+        return TextScore(TextScoreConfig(profanity=str(tmp_path / name))).settings()
+
+    assert settings("a", "turnip\n") == settings("b", "turnip\n") != settings("a", "turnip\nswede\n")
+
+
+def test_a_missing_word_list_stops_a_recipe():
+    with pytest.raises(RecipeError, match=r"score\.text\.profanity is 'no/such'.*no such file"):
+        TextScore(TextScoreConfig(profanity="no/such")).check()
+
+
+@pytest.mark.parametrize("stuff", ["a", " ", "dog ", "1 ", ".", "a@"])
+def test_a_caption_of_a_million_characters_is_no_trap(stuff):
+    number = 1_000_000 // len(stuff)
+    found = TextScore(TextScoreConfig(parts_of_speech="english"))(text_table([stuff * number])).to_pylist()
+    assert found[0]["num_chars"] == number * len(stuff)
+
+
+def test_counts_are_those_of_datacomp_on_real_captions(real_data):
+    """DataComp, baselines/apply_filter.py: len(text.split()) > 2 and len(text) > 5."""
+    lines = (real_data / "url_lists/cc3m_val_5000.tsv").read_text("utf-8").splitlines()
+    captions = [line.split("\t")[0] for line in lines]
+    found = TextScore(TextScoreConfig())(text_table(*([caption] for caption in captions)))
+    assert found.column("num_words").to_pylist() == [len(caption.split()) for caption in captions]
+    assert found.column("num_chars").to_pylist() == [len(caption) for caption in captions]
 
 
 def test_image_facts():
