@@ -24,6 +24,7 @@ from pipeline.filter.duplicates import DuplicatesConfig, find_duplicates
 from pipeline.filter.score import ScoreStage
 from pipeline.filter.scorers import check_scorers, scorers_of
 from pipeline.filter.scorers.image import ImageScoreConfig
+from pipeline.filter.scorers.phash import PhashScoreConfig
 from pipeline.filter.scorers.pixels import PixelsScoreConfig
 from pipeline.filter.scorers.text import TextScoreConfig
 from pipeline.filter.verdict import JudgeStage, VerdictConfig, check_columns
@@ -57,6 +58,8 @@ class ScoreConfig(RecipeTable):
     """Size and shape of the original."""
     pixels: PixelsScoreConfig | None = None
     """Sharpness, entropy, solid colours, frames: from the stored pixels."""
+    phash: PhashScoreConfig | None = None
+    """A 64-bit perceptual hash of each image, for near-duplicates and decontamination."""
     duplicates: DuplicatesConfig = DuplicatesConfig()
     """Exact duplicates by key, medium and pair."""
 
