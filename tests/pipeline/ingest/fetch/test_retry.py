@@ -184,7 +184,7 @@ def test_verify_of_a_stopped_retry_says_what_finishes_it(ill, recipe, monkeypatc
             except Stop:
                 pass
         found = [str(problem) for problem in verify(dataset)]
-        if dataset.list("commits/retry"):
+        if dataset.list("commits/retry", ".json"):
             advised += 1
             assert len(found) == 1
             assert "commits/retry/00000.json: an interrupted retry" in found[0]
