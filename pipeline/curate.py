@@ -9,25 +9,28 @@ depends on the change.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from pipeline.commit import Commit, read_commits
 from pipeline.engine import Engine, EngineConfig, Progress, ray_session
-from pipeline.errors import AskedWrongly
+from pipeline.errors import AskedWrongly, RecipeError
 from pipeline.filter.duplicates import COLUMNS as DUPLICATES_COLUMNS
 from pipeline.filter.duplicates import DuplicatesConfig, find_duplicates
+from pipeline.filter.quantiles import whole_numbers
+from pipeline.filter.rules import VerdictConfig
 from pipeline.filter.score import ScoreStage
 from pipeline.filter.scorers import check_scorers, scorers_of
 from pipeline.filter.scorers.image import ImageScoreConfig
 from pipeline.filter.scorers.phash import PhashScoreConfig
 from pipeline.filter.scorers.pixels import PixelsScoreConfig
 from pipeline.filter.scorers.text import TextScoreConfig
-from pipeline.filter.verdict import JudgeStage, VerdictConfig, check_columns
+from pipeline.filter.verdict import JudgeStage, Verdict, compile_verdict, tables_of
 from pipeline.funnel import STAGES, Funnel, StageName, read_funnel
 from pipeline.ingest.adopt import Adopt
 from pipeline.ingest.fetch.config import FetchConfig
@@ -109,15 +112,41 @@ class Retried:
 
 def check_recipe(recipe: DatasetRecipe) -> None:
     """Refuse what cannot work, before anything starts: unknown columns, missing lists, wrong list columns."""
-    scorers = scorers_of(recipe.score)
-    check_scorers(scorers)
-    scores = {name: scorer.writes for name, scorer in scorers.items()}
-    check_columns(recipe.verdict, {**scores, "duplicates": DUPLICATES_COLUMNS})
+    recipe = with_needed_scorers(recipe)
+    check_scorers(scorers_of(recipe.score))
+    _check_verdict(recipe)
     source = open_source(recipe.source)
     source.check()
     if source.medium != "image":
         load_av()
     _check_fetcher(recipe)
+
+
+def _check_verdict(recipe: DatasetRecipe) -> Verdict:
+    """The verdict on the columns that the recipe's scorers write. Raises: RecipeError: a rule does not fit them."""
+    scores = {name: scorer.writes for name, scorer in scorers_of(recipe.score).items()}
+    offers = {name: f"Add a table [score.{name}] to the recipe (docs/filter.md)." for name in _scorers_off(recipe)}
+    return compile_verdict(recipe.verdict, {**scores, "duplicates": DUPLICATES_COLUMNS}, offers)
+
+
+def with_needed_scorers(recipe: DatasetRecipe) -> DatasetRecipe:
+    """The recipe with the scorers on that its rules read and that need no settings; a rule set may then stand alone."""
+    needed: dict[str, Any] = {}
+    for name in _scorers_off(recipe):
+        if name in tables_of(recipe.verdict):
+            with contextlib.suppress(ValidationError, RecipeError):  # it needs a setting: the verdict's check says so
+                needed[name] = _table_of(name)()
+    return recipe.model_copy(update={"score": recipe.score.model_copy(update=needed)}) if needed else recipe
+
+
+def _scorers_off(recipe: DatasetRecipe) -> list[str]:
+    return [name for name in ScoreConfig.model_fields if getattr(recipe.score, name) is None]
+
+
+def _table_of(name: str) -> type[RecipeTable]:
+    """The class of the table `[score.<name>]`, out of `Class | None`."""
+    choices = get_args(ScoreConfig.model_fields[name].annotation)
+    return next(choice for choice in choices if isinstance(choice, type) and issubclass(choice, RecipeTable))
 
 
 def _check_fetcher(recipe: DatasetRecipe) -> None:
@@ -138,6 +167,7 @@ def curate(
     Raises: AskedWrongly: the recipe, its lists or the folder do not fit; nothing was started.
         RunFailed: a stage failed; what was finished stays, and running again goes on from there.
     """
+    recipe = with_needed_scorers(recipe)
     check_recipe(recipe)
     dataset = Store(recipe.dataset)
     _claim(dataset, recipe)
@@ -259,9 +289,9 @@ def _score(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) ->
 
 
 def _judge(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) -> None:
-    scores = [f"score-{name}" for name in scorers_of(recipe.score)] + ["score-duplicates"]
-    parts = [Part(part, (("fetch", part), *((score, part) for score in scores))) for part in fetched]
-    engine.prune("judge", engine.run(JudgeStage(recipe.verdict), parts))
+    verdict = _check_verdict(recipe)
+    stage = JudgeStage(verdict, whole_numbers(engine, verdict.wholes, verdict.columns, list(fetched)))
+    engine.prune("judge", engine.run(stage, [Part(part, stage.inputs(part)) for part in fetched]))
 
 
 def _shard(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) -> None:

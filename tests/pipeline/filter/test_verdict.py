@@ -3,11 +3,12 @@ import pytest
 
 from pipeline.errors import RecipeError
 from pipeline.filter.duplicates import COLUMNS, DuplicatesConfig, find_duplicates
+from pipeline.filter.rules import Rule, VerdictConfig
 from pipeline.filter.score import ScoreStage
 from pipeline.filter.scorers import SCORERS
 from pipeline.filter.scorers.image import ImageScoreConfig
 from pipeline.filter.scorers.text import TextScoreConfig
-from pipeline.filter.verdict import JudgeStage, Rule, VerdictConfig, check_columns
+from pipeline.filter.verdict import JudgeStage, compile_verdict
 from pipeline.stage import Part
 
 SCORES = {name: scorer.writes for name, scorer in SCORERS.items()} | {"duplicates": COLUMNS}
@@ -46,8 +47,8 @@ def judged(raw_parts):
         engine.run(ScoreStage(SCORERS["image"](ImageScoreConfig())), parts)
         stage, todo = find_duplicates(engine, DuplicatesConfig(), fetched)
         engine.run(stage, todo)
-        inputs = [("score-text", "00000"), ("score-image", "00000"), ("score-duplicates", "00000"), ("fetch", "00000")]
-        commit = engine.run(JudgeStage(config), [Part("00000", tuple(inputs))])["00000"]
+        judge = JudgeStage(compile_verdict(config, SCORES))
+        commit = engine.run(judge, [Part("00000", judge.inputs("00000"))])["00000"]
         verdict = pq.read_table(engine.dataset.path(commit.file(".parquet"))).to_pylist()
         return commit, dict(zip([row["id"] for row in rows], verdict, strict=True))
 
@@ -79,12 +80,12 @@ def test_a_key_twice_never_stays(judged):
 def test_an_unknown_column_names_the_nearest():
     config = VerdictConfig(rules=(Rule(name="x", column="text.num_word", min=1),))
     with pytest.raises(RecipeError, match=r"rule 'x'.*'text\.num_word'.*Did you mean 'text\.num_words'"):
-        check_columns(config, SCORES)
+        compile_verdict(config, SCORES)
 
 
 def test_a_column_without_order_is_refused():
     with pytest.raises(RecipeError, match=r"record\.url holds string"):
-        check_columns(VerdictConfig(rules=(Rule(name="x", column="record.url", min=1),)), SCORES)
+        compile_verdict(VerdictConfig(rules=(Rule(name="x", column="record.url", min=1),)), SCORES)
 
 
 @pytest.mark.parametrize(
