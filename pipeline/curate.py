@@ -27,6 +27,7 @@ from pipeline.filter.rules import VerdictConfig
 from pipeline.filter.score import ScoreStage
 from pipeline.filter.scorers import check_scorers, scorers_of
 from pipeline.filter.scorers.image import ImageScoreConfig
+from pipeline.filter.scorers.language import LanguageScoreConfig
 from pipeline.filter.scorers.phash import PhashScoreConfig
 from pipeline.filter.scorers.pixels import PixelsScoreConfig
 from pipeline.filter.scorers.text import TextScoreConfig
@@ -56,7 +57,9 @@ class ScoreConfig(RecipeTable):
     """The `[score]` table: which facts are computed. Exact duplicates always are: shards hold no key twice."""
 
     text: TextScoreConfig | None = TextScoreConfig()
-    """Length and repetition of the first text."""
+    """Length, repetition, casing, patterns and boilerplate of the text."""
+    language: LanguageScoreConfig | None = None
+    """The language of the text."""
     image: ImageScoreConfig | None = ImageScoreConfig()
     """Size and shape of the original."""
     pixels: PixelsScoreConfig | None = None

@@ -5,11 +5,14 @@ from typing import Any
 
 from pipeline.filter.score import Scorer
 from pipeline.filter.scorers.image import ImageScore
+from pipeline.filter.scorers.language import LanguageScore
 from pipeline.filter.scorers.phash import PhashScore
 from pipeline.filter.scorers.pixels import PixelsScore
 from pipeline.filter.scorers.text import TextScore
 
-SCORERS: dict[str, Callable[..., Scorer]] = {scorer.name: scorer for scorer in (TextScore, ImageScore, PixelsScore, PhashScore)}
+SCORERS: dict[str, Callable[..., Scorer]] = {
+    scorer.name: scorer for scorer in (TextScore, LanguageScore, ImageScore, PixelsScore, PhashScore)
+}
 """Name of a table under `[score]` -> its scorer. Duplicates are a global step and stand beside: duplicates.py."""
 
 

@@ -7,7 +7,6 @@ far the patterns can be trusted, is in docs/filter-text.md; the facts themselves
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -15,14 +14,13 @@ import pyarrow as pa
 from pipeline.filter.ranges import ranged
 from pipeline.filter.text.boilerplate import boilerplate_facts
 from pipeline.filter.text.characters import character_facts, class_table
+from pipeline.filter.text.choice import Which, chosen_texts
 from pipeline.filter.text.parts_of_speech import part_of_speech_facts
 from pipeline.filter.text.personal import personal_facts
 from pipeline.filter.text.word_list import WordList
 from pipeline.filter.text.words import word_facts
 from pipeline.recipe import RecipeTable
 from pipeline.stage import Resources
-
-Which = Literal["first", "longest", "all"]
 
 
 class TextScoreConfig(RecipeTable):
@@ -121,7 +119,7 @@ class TextScore:
     def __call__(self, table: pa.Table) -> pa.Table:
         """Score one text of each row; a row without texts counts as the empty text."""
         rows = table.column("texts").to_pylist()
-        texts = [chosen_text(texts or (), self.config.which) for texts in rows]
+        texts = chosen_texts(rows, self.config.which)
         column = pa.array(texts, pa.large_string())
         columns: dict[str, Any] = {
             **character_facts(texts),
@@ -140,13 +138,3 @@ class TextScore:
         if self._profanity is None:
             self._profanity = WordList(str(self.config.profanity), "score.text.profanity")
         return self._profanity
-
-
-def chosen_text(texts: Sequence[dict[str, str | None]], which: Which) -> str:
-    """The text that a recipe speaks of; the empty text where a row has none."""
-    found = [text["text"] or "" for text in texts]
-    if which == "all":
-        return "\n".join(found)
-    if which == "longest":
-        return max(found, key=len, default="")
-    return found[0] if found else ""
