@@ -13,7 +13,7 @@ import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import Field, ValidationError
 
@@ -26,6 +26,7 @@ from pipeline.filter.quantiles import whole_numbers
 from pipeline.filter.rules import VerdictConfig
 from pipeline.filter.score import ScoreStage
 from pipeline.filter.scorers import check_scorers, scorers_of
+from pipeline.filter.scorers.clip import ClipScoreConfig
 from pipeline.filter.scorers.image import ImageScoreConfig
 from pipeline.filter.scorers.language import LanguageScoreConfig
 from pipeline.filter.scorers.phash import PhashScoreConfig
@@ -66,6 +67,10 @@ class ScoreConfig(RecipeTable):
     """Sharpness, entropy, solid colours, frames: from the stored pixels."""
     phash: PhashScoreConfig | None = None
     """A 64-bit perceptual hash of each image, for near-duplicates and decontamination."""
+    clip: ClipScoreConfig | None = None
+    """Image-text similarity and embeddings by a local CLIP or SigLIP."""
+    models: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ClipScoreConfig] = Field(default={})
+    """More of them, each under its own name: `[score.models.clip_l14]` writes `clip_l14.similarity`."""
     duplicates: DuplicatesConfig = DuplicatesConfig()
     """Exact duplicates by key, medium and pair."""
 
@@ -285,7 +290,7 @@ def _fetcher(recipe: DatasetRecipe) -> Fetch | PeerFetch:
 
 def _score(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) -> None:
     for scorer in scorers_of(recipe.score).values():
-        stage = ScoreStage(scorer)
+        stage = ScoreStage(scorer, has_gpu=engine.has_gpu())
         engine.prune(stage.name, engine.run(stage, [stage.part(part) for part in fetched]))
     stage, parts = find_duplicates(engine, recipe.score.duplicates, fetched)
     engine.prune(stage.name, engine.run(stage, parts))

@@ -115,6 +115,12 @@ class Engine:
             if part not in wanted:
                 drop_part(self.dataset, commit)
 
+    def has_gpu(self) -> bool:
+        """Whether any node of the Ray session that is open has a GPU; a process asks nobody for its own."""
+        if self.config.place != "ray":
+            return False
+        return importlib.import_module("ray").cluster_resources().get("GPU", 0) > 0
+
     def clean(self) -> None:
         """Remove what killed workers left in scratch; call while no other run uses the dataset."""
         if self.dataset.is_local:

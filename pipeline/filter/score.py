@@ -15,6 +15,7 @@ scorer has stored. What a scorer may have beside the members of `Scorer`:
     settings()          what decides its output, where that is not simply its config
     check()             refuse what cannot work, on the driver, before any work starts
     gpus                GPUs of one worker, where there are any
+    facts               small facts for the commit records of its parts
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ class ScoreStage:
         columns = {"key": table.column("key")} | _spread(scored, fetched)
         local = local_parquet(work.scratch, "scores.parquet", pa.table(columns))
         files = {f"scores/{self.scorer.name}/{part.id}.parquet": local, **files}
-        return Made(files, table.num_rows, table.num_rows, {"scored": scored.num_rows})
+        facts = getattr(self.scorer, "facts", {})
+        return Made(files, table.num_rows, table.num_rows, {"scored": scored.num_rows}, facts)
 
     def _score(
         self, part: Part, work: Workspace, rows: pa.Table, fetched: np.ndarray

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.errors import RecipeError
 from pipeline.filter.score import Scorer
+from pipeline.filter.scorers.clip import ClipScore
 from pipeline.filter.scorers.image import ImageScore
 from pipeline.filter.scorers.language import LanguageScore
 from pipeline.filter.scorers.phash import PhashScore
@@ -12,14 +14,23 @@ from pipeline.filter.scorers.text import TextScore
 
 SCORERS: dict[str, Callable[..., Scorer]] = {
     scorer.name: scorer for scorer in (TextScore, LanguageScore, ImageScore, PixelsScore, PhashScore)
-}
+} | {"clip": ClipScore}
 """Name of a table under `[score]` -> its scorer. Duplicates are a global step and stand beside: duplicates.py."""
+
+
+TAKEN = ("duplicates", "record", "probe", "models", "key")
+"""Other words before the dot of a column."""
 
 
 def scorers_of(tables: Any) -> dict[str, Scorer]:
     """The scorers that a `[score]` table turns on, by name, each after those whose embeddings it reads."""
     on = {name: getattr(tables, name, None) for name in SCORERS}
-    return {name: SCORERS[name](config) for name, config in on.items() if config is not None}
+    found = {name: SCORERS[name](config) for name, config in on.items() if config is not None}
+    for name, config in getattr(tables, "models", {}).items():
+        if name in SCORERS or name in TAKEN:
+            raise RecipeError(f"score.models.{name}: {name!r} is the name of another table of scores. Give it its own.")
+        found[name] = ClipScore(config, name)
+    return found
 
 
 def check_scorers(scorers: dict[str, Scorer]) -> None:

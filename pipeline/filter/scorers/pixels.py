@@ -23,6 +23,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.filter.decode import Undecodable, num_frames, small_planes
+from pipeline.filter.ranges import ranged
 from pipeline.jpeg import native
 from pipeline.jpeg.native import Planes
 from pipeline.recipe import RecipeTable
@@ -47,14 +48,14 @@ class PixelsScore:
     reads: ClassVar[tuple[str, ...]] = ("medium", "media")
     writes: ClassVar[pa.Schema] = pa.schema(
         [
-            ("entropy", pa.float32()),
-            ("sharpness", pa.float32()),
-            ("brightness", pa.float32()),
-            ("contrast", pa.float32()),
-            ("saturation", pa.float32()),
-            ("top_color_share", pa.float32()),
+            ranged("entropy", pa.float32(), 0, 8),
+            ranged("sharpness", pa.float32(), 0),
+            ranged("brightness", pa.float32(), 0, 1),
+            ranged("contrast", pa.float32(), 0, 0.5),
+            ranged("saturation", pa.float32(), 0, 1),
+            ranged("top_color_share", pa.float32(), 0, 1),
             ("is_solid", pa.bool_()),
-            ("num_frames", pa.int32()),
+            ranged("num_frames", pa.int32(), 1),
         ]
     )
     resources: ClassVar[Resources] = Resources(cpus=1)
