@@ -31,6 +31,8 @@ from pipeline.store import Store
 
 BUCKET_ROWS = 1_000_000
 """Rows of a bucket that one worker sorts at once; about 100 bytes each."""
+_READ_BACK_ROWS = 16_384
+"""Rows of a row group where parts read their rows back: what a part with few rows in a bucket reads too much."""
 
 
 def bucket_bits(rows: int, bucket_rows: int = BUCKET_ROWS) -> int:
@@ -102,6 +104,8 @@ class Gather(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int]
+    by_part: ClassVar[bool] = False
+    """Whether parts read their rows back (`gathered_rows_of`): then rows lie sorted by `part` and `row`."""
     resources = Resources(cpus=1)
 
     def __init__(self, scatter: Scatter, parts: Sequence[str]) -> None:
@@ -126,17 +130,28 @@ class Gather(ABC):
 
     def make(self, part: Part, work: Workspace) -> Made:
         """Read one bucket from all parts, and reduce it."""
-        groups = [self._read(work.dataset, name, part.facts["bucket"]) for name in self.parts]
-        table = pa.concat_tables(groups).sort_by(self.scatter.sorting())
+        table = read_bucket(work.dataset, self.scatter, self.parts, part.facts["bucket"])
         reduced, facts = self.reduce(table)
-        local = work.scratch / "gather.parquet"
-        pq.write_table(reduced, local, compression="zstd")
-        name = f"shuffle/{self.name}/gather/{part.id}.parquet"
-        return Made({name: local}, table.num_rows, reduced.num_rows, {}, facts)
+        return self.made(part, work, table.num_rows, reduced, facts)
 
-    def _read(self, dataset: Store, part: str, bucket: int) -> pa.Table:
-        with dataset.open(f"shuffle/{self.scatter.name}/scatter/{part}.parquet") as stream:
-            return pq.ParquetFile(stream).read_row_group(bucket)
+    def made(self, part: Part, work: Workspace, rows_in: int, reduced: pa.Table, facts: dict[str, Any]) -> Made:
+        """What became of one bucket, written."""
+        local = work.scratch / "gather.parquet"
+        if self.by_part:
+            reduced = reduced.sort_by([("part", "ascending"), ("row", "ascending")])
+        row_group_size = _READ_BACK_ROWS if self.by_part else None
+        pq.write_table(reduced, local, compression="zstd", row_group_size=row_group_size)
+        name = f"shuffle/{self.name}/gather/{part.id}.parquet"
+        return Made({name: local}, rows_in, reduced.num_rows, {}, facts)
+
+
+def read_bucket(dataset: Store, scatter: Scatter, parts: Sequence[str], bucket: int) -> pa.Table:
+    """One bucket of what was scattered from all parts, sorted."""
+    groups = []
+    for part in parts:
+        with dataset.open(f"shuffle/{scatter.name}/scatter/{part}.parquet") as stream:
+            groups.append(pq.ParquetFile(stream).read_row_group(bucket))
+    return pa.concat_tables(groups).sort_by(scatter.sorting())
 
 
 def shuffle(engine: Engine, scatter: Scatter, scatter_parts: Sequence[Part], gather: Gather) -> dict[str, Commit]:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from pipeline.commit import Commit
 from pipeline.engine import Engine
+from pipeline.filter.groups import groups, place
 from pipeline.recipe import RecipeTable
 from pipeline.record import Status
 from pipeline.shuffle import BUCKET_ROWS, Gather, Scatter, bucket_bits, gathered_rows_of, local_parquet, shuffle
@@ -67,16 +68,17 @@ class DuplicatesGather(Gather):
     """Ranks the rows of each group; equal values have equal orders, so a group is whole inside one bucket."""
 
     name: ClassVar[str] = "duplicates-gather"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
+    by_part: ClassVar[bool] = True
 
     def reduce(self, table: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
         """part, row, kind and the copies and rank within the key or medium, and within the pair."""
         by_key = [("key", "ascending"), ("part", "ascending"), ("row", "ascending")]
         table = table.sort_by([("kind", "ascending"), ("value", "ascending"), *by_key])
-        copies, rank = _groups(table, ("kind", "value"))
+        copies, rank = groups(table, ("kind", "value"))
         table = table.append_column("copies", pa.array(copies)).append_column("rank", pa.array(rank))
         table = table.sort_by([("kind", "ascending"), ("value", "ascending"), ("pair", "ascending"), *by_key])
-        pair_copies, pair_rank = _groups(table, ("kind", "value", "pair"))
+        pair_copies, pair_rank = groups(table, ("kind", "value", "pair"))
         columns = ["part", "row", "kind", "copies", "rank"]
         table = table.select(columns)
         table = table.append_column("pair_copies", pa.array(pair_copies))
@@ -115,7 +117,7 @@ class DuplicatesStage:
             "pair_copies": (by_medium, "pair_copies"),
             "pair_rank": (by_medium, "pair_rank"),
         }
-        columns = {name: _place(table, column, len(keys)) for name, (table, column) in sources.items()}
+        columns = {name: place(table, column, len(keys)) for name, (table, column) in sources.items()}
         local = local_parquet(work.scratch, "scores.parquet", pa.table({"key": keys} | columns))
         later = {kind: pc.sum(pc.greater(columns[f"{kind}_rank"], 0)).as_py() for kind in KINDS}
         counts = {f"{kind}_duplicates": int(number or 0) for kind, number in later.items()}
@@ -142,24 +144,3 @@ def _order(value: str) -> int:
 def _text_hash(texts: Sequence[dict[str, str | None]]) -> bytes:
     joined = "\0".join(text["text"] or "" for text in texts)
     return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def _groups(table: pa.Table, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Size of the run of equal `columns` that each row of a sorted table is in, and its place in that run."""
-    rows = table.num_rows
-    starts = np.zeros(rows, bool)
-    starts[:1] = True
-    for name in columns:
-        column = table.column(name).combine_chunks()
-        starts[1:] |= pc.not_equal(column.slice(1), column.slice(0, max(rows - 1, 0))).to_numpy(zero_copy_only=False)
-    first = np.flatnonzero(starts)
-    sizes = np.diff(np.append(first, rows))
-    return np.repeat(sizes, sizes).astype(np.int64), (np.arange(rows) - np.repeat(first, sizes)).astype(np.int64)
-
-
-def _place(table: pa.Table, column: str, rows: int) -> pa.Array:
-    values, mask = np.zeros(rows, np.int64), np.ones(rows, bool)
-    at = table.column("row").to_numpy()
-    values[at] = table.column(column).to_numpy()
-    mask[at] = False
-    return pa.array(values, mask=mask)
