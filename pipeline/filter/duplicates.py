@@ -1,8 +1,9 @@
-"""Exact duplicates over the whole dataset: of a key, of a medium (sha256 of the body), of a pair (medium and texts).
+"""Exact duplicates over the whole dataset: of a key, a medium (sha256 of the body), a pair (medium and texts), a URL.
 
-Facts, not opinions: each fetched row learns how many rows share its key, medium and pair, and its rank among them,
-0 for the one to keep. The rank follows the key, a hash, so it does not depend on how rows are spread over parts or
-on the order in which they were fetched. Writes `scores/duplicates/00042.parquet`.
+Facts, not opinions: each fetched row learns how many rows share its key, medium, pair and URL, and its rank among them,
+0 for the one to keep. URLs are compared letter by letter; a row without one is alone. The rank follows the key, a hash,
+so it does not depend on how rows are spread over parts or on the order in which they were fetched. Writes
+`scores/duplicates/00042.parquet`.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from pipeline.record import Status
 from pipeline.shuffle import BUCKET_ROWS, Gather, Scatter, bucket_bits, gathered_rows_of, local_parquet, shuffle
 from pipeline.stage import Made, Part, Resources, Workspace
 
-KINDS = ("key", "medium", "pair")
+KINDS = ("key", "medium", "pair", "url")
 COLUMNS = pa.schema([(f"{kind}_{fact}", pa.int64()) for kind in KINDS for fact in ("copies", "rank")])
 """`<kind>_copies`: rows that share it, this one included. `<kind>_rank`: 0 for the row that stands for them."""
+KIND_KEY, KIND_MEDIUM, KIND_URL = range(3)
+"""What is scattered by; pairs are told apart among the rows of a medium."""
 
 
 class DuplicatesConfig(RecipeTable):
@@ -37,31 +40,26 @@ class DuplicatesConfig(RecipeTable):
 
 
 class DuplicatesScatter(Scatter):
-    """Two rows per fetched row: one to meet rows of the same key, one to meet rows of the same medium."""
+    """Up to three rows per fetched row: one to meet rows of the same key, of the same medium and of the same URL."""
 
     name: ClassVar[str] = "duplicates-scatter"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def rows(self, part: Part, work: Workspace) -> pa.Table:
-        """key, part, row, what is compared (`value`), and the hash of the texts."""
+        """key, part, row, what is compared (`value`), and for media the hash of the texts."""
         with work.dataset.open(f"raw/{part.id}.parquet") as stream:
-            table = pq.read_table(stream, columns=["key", "outcome", "sha256", "texts"])
+            table = pq.read_table(stream, columns=["key", "outcome", "sha256", "texts", "url"])
         row = pa.array(np.arange(table.num_rows, dtype=np.int64))
         table = table.append_column("row", row).filter(pc.equal(table.column("outcome"), Status.SUCCESS.value))
-        keys, media = table.column("key").to_pylist(), table.column("sha256").to_pylist()
+        of_url = table.filter(pc.is_valid(table.column("url")))
         pairs = [_text_hash(texts or []) for texts in table.column("texts").to_pylist()]
-        rows = table.column("row").to_pylist()
-        return pa.table(
-            {
-                "order": pa.array([_order(value) for value in keys + media], pa.uint64()),
-                "key": pa.array(keys + keys, pa.string()),
-                "part": pa.array([part.id] * (2 * len(keys)), pa.string()),
-                "row": pa.array(rows + rows, pa.int64()),
-                "kind": pa.array([0] * len(keys) + [1] * len(keys), pa.int8()),
-                "value": pa.array(keys + media, pa.string()),
-                "pair": pa.array([b""] * len(keys) + pairs, pa.binary()),
-            }
-        )
+        no_pairs = [b""] * table.num_rows
+        kinds = [
+            _compared(part.id, table, KIND_KEY, "key", no_pairs),
+            _compared(part.id, table, KIND_MEDIUM, "sha256", pairs),
+            _compared(part.id, of_url, KIND_URL, "url", no_pairs[: of_url.num_rows]),
+        ]
+        return pa.concat_tables(kinds)
 
 
 class DuplicatesGather(Gather):
@@ -89,7 +87,7 @@ class DuplicatesStage:
     """Writes the facts back beside each raw part. Part: id = raw part, inputs = fetch commit and all buckets."""
 
     name: ClassVar[str] = "score-duplicates"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     resources = Resources(cpus=1)
 
     def __init__(self, gather: DuplicatesGather) -> None:
@@ -105,19 +103,26 @@ class DuplicatesStage:
     def make(self, part: Part, work: Workspace) -> Made:
         """Place the gathered facts of one part at their rows."""
         with work.dataset.open(f"raw/{part.id}.parquet") as stream:
-            keys = pq.read_table(stream, columns=["key"]).column("key")
+            raw = pq.read_table(stream, columns=["key", "outcome"])
+        keys = raw.column("key")
+        fetched = pc.equal(raw.column("outcome"), Status.SUCCESS.value)
         found = gathered_rows_of(work.dataset, self.gather, part.id)
-        by_key = found.filter(pc.equal(found.column("kind"), 0))
-        by_medium = found.filter(pc.equal(found.column("kind"), 1))
+        by_key, by_medium, by_url = (
+            found.filter(pc.equal(found.column("kind"), kind)) for kind in (KIND_KEY, KIND_MEDIUM, KIND_URL)
+        )
         sources = {
             "key_copies": (by_key, "copies"),
             "key_rank": (by_key, "rank"),
             "medium_copies": (by_medium, "copies"),
             "medium_rank": (by_medium, "rank"),
+            "url_copies": (by_url, "copies"),
+            "url_rank": (by_url, "rank"),
             "pair_copies": (by_medium, "pair_copies"),
             "pair_rank": (by_medium, "pair_rank"),
         }
-        columns = {name: place(table, column, len(keys)) for name, (table, column) in sources.items()}
+        columns = {name: place(*sources[name], len(keys)) for name in COLUMNS.names}
+        for fact, alone in (("url_copies", 1), ("url_rank", 0)):  # fetched, but from no URL
+            columns[fact] = pc.if_else(fetched, pc.fill_null(columns[fact], alone), None)
         local = local_parquet(work.scratch, "scores.parquet", pa.table({"key": keys} | columns))
         later = {kind: pc.sum(pc.greater(columns[f"{kind}_rank"], 0)).as_py() for kind in KINDS}
         counts = {f"{kind}_duplicates": int(number or 0) for kind, number in later.items()}
@@ -129,12 +134,28 @@ def find_duplicates(
 ) -> tuple[DuplicatesStage, list[Part]]:
     """Run the comparison over all fetched parts; returns the stage that writes back and its parts, to be run."""
     rows = sum(commit.counts.get(Status.SUCCESS.value, 0) for commit in fetched.values())
-    scatter = DuplicatesScatter(bucket_bits(2 * rows, config.bucket_rows))
+    scatter = DuplicatesScatter(bucket_bits(3 * rows, config.bucket_rows))
     parts = list(fetched)
     gather = DuplicatesGather(scatter, parts)
     buckets = shuffle(engine, scatter, [Part(part, (("fetch", part),)) for part in parts], gather)
     inputs = tuple((gather.name, bucket) for bucket in buckets)
     return DuplicatesStage(gather), [Part(part, (("fetch", part), *inputs)) for part in parts]
+
+
+def _compared(part: str, table: pa.Table, kind: int, column: str, pairs: list[bytes]) -> pa.Table:
+    """Rows of the scatter that meet others with the same `column`."""
+    values, rows = table.column(column).to_pylist(), table.num_rows
+    return pa.table(
+        {
+            "order": pa.array([_order(value) for value in values], pa.uint64()),
+            "key": table.column("key"),
+            "part": pa.array([part] * rows, pa.string()),
+            "row": table.column("row"),
+            "kind": pa.array([kind] * rows, pa.int8()),
+            "value": pa.array(values, pa.string()),
+            "pair": pa.array(pairs, pa.binary()),
+        }
+    )
 
 
 def _order(value: str) -> int:

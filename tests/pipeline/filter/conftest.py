@@ -55,6 +55,7 @@ def full_row(row):
         "source": "test",
         "source_id": row["id"],
         "medium": "image",
+        "url": row.get("url"),
         "key": row.get("key", sample_key("test", row["id"])),
         "status": "success" if fetched else "failed_to_download",
         "outcome": row.get("outcome", "success"),

@@ -12,6 +12,7 @@ ROWS = st.lists(
             "media": st.integers(0, 5),
             "text": st.sampled_from(["a b", "b a", "", "a\0b"]),
             "key": st.integers(0, 30),
+            "url": st.sampled_from([None, None, "http://a/1", "http://a/2", "http://a/1#"]),
             "outcome": st.sampled_from(["success", "success", "success", "http_404"]),
         }
     ),
@@ -37,6 +38,7 @@ def brute_force(rows):
                 "key": facts(lambda a, b: a["key"] == b["key"]),
                 "medium": facts(lambda a, b: a["sha256"] == b["sha256"]),
                 "pair": facts(lambda a, b: a["sha256"] == b["sha256"] and a["texts"] == b["texts"]),
+                "url": facts(lambda a, b: a["url"] == b["url"]) if row["url"] is not None else (1, 0),
             }
         )
     return found
@@ -59,6 +61,7 @@ def test_equal_to_brute_force(tmp_path_factory, raw_parts, drawn, num_parts, buc
         key = f"{row['key']:032x}"
         made = {
             "id": str(i), "key": key, "sha256": f"sha{row['media']}", "texts": [row["text"]], "outcome": row["outcome"],
+            "url": row["url"],
         }  # fmt: skip
         flat[part].append({**made, "place": (key, part, len(parts[part]))})
         parts[part].append(made)
@@ -66,7 +69,7 @@ def test_equal_to_brute_force(tmp_path_factory, raw_parts, drawn, num_parts, buc
     found = run(raw_parts, parts, folder, bucket_rows)
     wanted = brute_force([row for part in flat for row in part])
     for row, facts in zip([row for part in found for row in part], wanted, strict=True):
-        for kind in ("key", "medium", "pair"):
+        for kind in ("key", "medium", "pair", "url"):
             copies, rank = facts[kind] if facts else (None, None)
             assert (row[f"{kind}_copies"], row[f"{kind}_rank"]) == (copies, rank)
 
