@@ -22,6 +22,7 @@ from pipeline.engine import Engine, EngineConfig, Progress, ray_session
 from pipeline.errors import AskedWrongly, RecipeError
 from pipeline.filter.duplicates import COLUMNS as DUPLICATES_COLUMNS
 from pipeline.filter.duplicates import DuplicatesConfig, find_duplicates
+from pipeline.filter.near_duplicates import NearDuplicatesConfig
 from pipeline.filter.quantiles import whole_numbers
 from pipeline.filter.rules import VerdictConfig
 from pipeline.filter.score import ScoreStage
@@ -32,6 +33,7 @@ from pipeline.filter.scorers.language import LanguageScoreConfig
 from pipeline.filter.scorers.phash import PhashScoreConfig
 from pipeline.filter.scorers.pixels import PixelsScoreConfig
 from pipeline.filter.scorers.text import TextScoreConfig
+from pipeline.filter.steps import check_steps, needed_by, run_steps, steps_of
 from pipeline.filter.verdict import JudgeStage, Verdict, compile_verdict, tables_of
 from pipeline.funnel import STAGES, Funnel, StageName, read_funnel
 from pipeline.ingest.adopt import Adopt
@@ -72,7 +74,9 @@ class ScoreConfig(RecipeTable):
     models: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ClipScoreConfig] = Field(default={})
     """More of them, each under its own name: `[score.models.clip_l14]` writes `clip_l14.similarity`."""
     duplicates: DuplicatesConfig = DuplicatesConfig()
-    """Exact duplicates by key, medium and pair."""
+    """Exact duplicates by key, medium, pair and URL."""
+    near_duplicates: NearDuplicatesConfig | None = None
+    """Images that look alike, by perceptual hash."""
 
 
 class DatasetRecipe(RecipeTable):
@@ -122,6 +126,7 @@ def check_recipe(recipe: DatasetRecipe) -> None:
     """Refuse what cannot work, before anything starts: unknown columns, missing lists, wrong list columns."""
     recipe = with_needed_scorers(recipe)
     check_scorers(scorers_of(recipe.score))
+    check_steps(recipe.score, scorers_of(recipe.score))
     _check_verdict(recipe)
     source = open_source(recipe.source)
     source.check()
@@ -134,14 +139,17 @@ def _check_verdict(recipe: DatasetRecipe) -> Verdict:
     """The verdict on the columns that the recipe's scorers write. Raises: RecipeError: a rule does not fit them."""
     scores = {name: scorer.writes for name, scorer in scorers_of(recipe.score).items()}
     offers = {name: f"Add a table [score.{name}] to the recipe (docs/filter.md)." for name in _scorers_off(recipe)}
+    scores |= {name: step.writes for name, (step, _) in steps_of(recipe.score).items()}
     return compile_verdict(recipe.verdict, {**scores, "duplicates": DUPLICATES_COLUMNS}, offers)
 
 
 def with_needed_scorers(recipe: DatasetRecipe) -> DatasetRecipe:
     """The recipe with the scorers on that its rules read and that need no settings; a rule set may then stand alone."""
     needed: dict[str, Any] = {}
+    wanted = tables_of(recipe.verdict) | set(steps_of(recipe.score))
+    wanted |= needed_by(wanted)
     for name in _scorers_off(recipe):
-        if name in tables_of(recipe.verdict):
+        if name in wanted:
             with contextlib.suppress(ValidationError, RecipeError):  # it needs a setting: the verdict's check says so
                 needed[name] = _table_of(name)()
     return recipe.model_copy(update={"score": recipe.score.model_copy(update=needed)}) if needed else recipe
@@ -294,6 +302,7 @@ def _score(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) ->
         engine.prune(stage.name, engine.run(stage, [stage.part(part) for part in fetched]))
     stage, parts = find_duplicates(engine, recipe.score.duplicates, fetched)
     engine.prune(stage.name, engine.run(stage, parts))
+    run_steps(engine, recipe.score, fetched)
 
 
 def _judge(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) -> None:

@@ -95,8 +95,8 @@ class RuleSet(RecipeTable):
 class VerdictConfig(RecipeTable):
     """The `[verdict]` table."""
 
-    duplicates: Literal["keep", "pair", "medium"] = "pair"
-    """Which exact duplicates to drop: none, rows with equal medium and texts, or rows with equal medium."""
+    duplicates: Literal["keep", "pair", "medium", "url"] = "pair"
+    """Which exact duplicates to drop: none, rows with equal medium and texts, with equal medium, or with equal URL."""
     use: tuple[str | UseRules, ...] = ()
     """Rule sets, by name; their rules come before those below."""
     rules: tuple[Rule, ...] = ()

@@ -1,0 +1,64 @@
+"""Global steps: facts about a row that depend on all others. The table below is where a new one is entered.
+
+A step has a table under `[score]`, and writes `scores/<name>/`, as a scorer does. It runs after all scorers, since it
+may read what they wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.commit import Commit
+from pipeline.engine import Engine
+from pipeline.filter import clusters, near_duplicates
+from pipeline.filter.score import Scorer
+from pipeline.stage import Part, Stage
+
+Find = Callable[[Engine, Any, Mapping[str, Commit]], tuple[Stage, list[Part]]]
+"""Called with the step's table and the commits of `fetch`; gives what writes back the facts, to be run."""
+
+
+@dataclass(frozen=True)
+class GlobalStep:
+    """One step: the columns it writes, how it runs, the scorers it needs, and how it refuses what cannot work."""
+
+    writes: pa.Schema
+    find: Find
+    needs: tuple[str, ...] = ()
+    check: Callable[[Any, Mapping[str, Scorer]], None] = lambda config, scorers: None
+
+
+STEPS = {
+    "near_duplicates": GlobalStep(
+        clusters.COLUMNS, near_duplicates.find_near_duplicates, needs=(near_duplicates.NEEDS,)
+    ),
+}
+"""Name of a table under `[score]` -> its step, in the order in which they run."""
+
+
+def steps_of(tables: Any) -> dict[str, tuple[GlobalStep, Any]]:
+    """The steps that a `[score]` table turns on, each with its own table."""
+    on = {name: getattr(tables, name, None) for name in STEPS}
+    return {name: (STEPS[name], config) for name, config in on.items() if config is not None}
+
+
+def needed_by(names: Collection[str]) -> set[str]:
+    """The scorers that steps of these names need."""
+    return {need for name in names if name in STEPS for need in STEPS[name].needs}
+
+
+def check_steps(tables: Any, scorers: Mapping[str, Scorer]) -> None:
+    """Let each step refuse what cannot work, before any work starts. Raises: AskedWrongly."""
+    for step, config in steps_of(tables).values():
+        step.check(config, scorers)
+
+
+def run_steps(engine: Engine, tables: Any, fetched: Mapping[str, Commit]) -> None:
+    """Bring the facts of every step up to date."""
+    for step, config in steps_of(tables).values():
+        stage, parts = step.find(engine, config, fetched)
+        engine.prune(stage.name, engine.run(stage, parts))
