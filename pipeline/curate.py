@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 from pipeline.commit import Commit, read_commits
 from pipeline.engine import Engine, EngineConfig, Progress, ray_session
 from pipeline.errors import AskedWrongly, RecipeError
+from pipeline.filter.balance import BalanceConfig
 from pipeline.filter.duplicates import COLUMNS as DUPLICATES_COLUMNS
 from pipeline.filter.duplicates import DuplicatesConfig, find_duplicates
 from pipeline.filter.near_duplicates import NearDuplicatesConfig
@@ -28,6 +29,7 @@ from pipeline.filter.rules import VerdictConfig
 from pipeline.filter.score import ScoreStage
 from pipeline.filter.scorers import check_scorers, scorers_of
 from pipeline.filter.scorers.clip import ClipScoreConfig
+from pipeline.filter.scorers.concepts import ConceptsScoreConfig
 from pipeline.filter.scorers.image import ImageScoreConfig
 from pipeline.filter.scorers.language import LanguageScoreConfig
 from pipeline.filter.scorers.phash import PhashScoreConfig
@@ -63,6 +65,8 @@ class ScoreConfig(RecipeTable):
     """Length, repetition, casing, patterns and boilerplate of the text."""
     language: LanguageScoreConfig | None = None
     """The language of the text."""
+    concepts: ConceptsScoreConfig | None = None
+    """The entries of a list of concepts that the texts hold."""
     image: ImageScoreConfig | None = ImageScoreConfig()
     """Size and shape of the original."""
     pixels: PixelsScoreConfig | None = None
@@ -77,6 +81,8 @@ class ScoreConfig(RecipeTable):
     """Exact duplicates by key, medium, pair and URL."""
     near_duplicates: NearDuplicatesConfig | None = None
     """Images that look alike, by perceptual hash."""
+    balance: BalanceConfig | None = None
+    """How surely a row stays when rows of frequent concepts are thinned."""
 
 
 class DatasetRecipe(RecipeTable):

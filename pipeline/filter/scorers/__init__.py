@@ -6,6 +6,7 @@ from typing import Any
 from pipeline.errors import RecipeError
 from pipeline.filter.score import Scorer
 from pipeline.filter.scorers.clip import ClipScore
+from pipeline.filter.scorers.concepts import ConceptsScore
 from pipeline.filter.scorers.image import ImageScore
 from pipeline.filter.scorers.language import LanguageScore
 from pipeline.filter.scorers.phash import PhashScore
@@ -13,7 +14,7 @@ from pipeline.filter.scorers.pixels import PixelsScore
 from pipeline.filter.scorers.text import TextScore
 
 SCORERS: dict[str, Callable[..., Scorer]] = {
-    scorer.name: scorer for scorer in (TextScore, LanguageScore, ImageScore, PixelsScore, PhashScore)
+    scorer.name: scorer for scorer in (TextScore, LanguageScore, ConceptsScore, ImageScore, PixelsScore, PhashScore)
 } | {"clip": ClipScore}
 """Name of a table under `[score]` -> its scorer. Duplicates are a global step and stand beside: duplicates.py."""
 

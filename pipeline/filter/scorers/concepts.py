@@ -1,0 +1,79 @@
+"""The concepts of a sample's text: which entries of a list it holds, as MetaCLIP matches them.
+
+The list is the user's: MetaCLIP's has 500,000 entries from WordNet and Wikipedia. How the entries are balanced over the
+whole dataset is a step of its own (pipeline/filter/balance.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.filter.ranges import ranged
+from pipeline.filter.text.choice import Which, chosen_text
+from pipeline.filter.text.entries import Case, Entries, file_sha256, read_entries
+from pipeline.recipe import RecipeTable
+from pipeline.stage import Resources
+
+_SETTING = "score.concepts.entries"
+
+
+class ConceptsScoreConfig(RecipeTable):
+    """The `[score.concepts]` table."""
+
+    entries: str
+    """The list: a UTF-8 file of one entry per line, or a JSON list of strings (.json). An entry's id is its place, from
+    0; of equal entries the first counts."""
+    case: Case = "keep"
+    """`keep` compares as written, as MetaCLIP does; `lower` compares both in lower case."""
+    which: Which = "all"
+    """Which text of a row: the `first`, the `longest`, or `all`: entries that any of them holds."""
+
+
+class ConceptsScore:
+    """matches: ids of the entries held, ascending. num_matches: how many."""
+
+    name: ClassVar[str] = "concepts"
+    version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]] = ("texts",)
+    writes: ClassVar[pa.Schema] = pa.schema([("matches", pa.list_(pa.int32())), ranged("num_matches", pa.int32(), 0)])
+    resources: ClassVar[Resources] = Resources(cpus=1)
+
+    def __init__(self, config: ConceptsScoreConfig) -> None:
+        self.config = config
+        self._entries: Entries | None = None
+
+    def settings(self) -> Any:
+        """The settings, and the list by its content."""
+        self.check()
+        return {**self.config.model_dump(mode="json"), "entries": file_sha256(self.config.entries)}
+
+    def check(self) -> None:
+        """Refuse a list that is not there, or is none."""
+        read_entries(self.config.entries, _SETTING)
+
+    def setup(self) -> None:
+        """Build the table of entries: about a second for half a million."""
+        if self._entries is None:
+            self._entries = Entries(read_entries(self.config.entries, _SETTING), self.config.case)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker builds its own table."""
+        return {**self.__dict__, "_entries": None}
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Search the texts of each row, one by one: no entry lies across two."""
+        self.setup()
+        found = [self._matches(texts or ()) for texts in table.column("texts").to_pylist()]
+        counts = np.fromiter(map(len, found), np.int32, len(found))
+        return pa.table({"matches": found, "num_matches": counts}, schema=self.writes)
+
+    def _matches(self, texts: Sequence[dict[str, Any]]) -> list[int]:
+        entries = self._entries
+        assert entries is not None
+        if self.config.which != "all" or len(texts) == 1:
+            return entries.matches(chosen_text(texts, self.config.which))
+        return sorted({number for text in texts for number in entries.matches(text["text"] or "")})
