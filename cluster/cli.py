@@ -45,6 +45,7 @@ VERBS = {
     "eval": Verb("cluster.verbs.train:evaluate", "evaluate a run or an exported folder on a dataset", (FORMS,)),
     "export": Verb("cluster.verbs.train:export", "write a run's model as a transformers folder", (FORMS,)),
     "show": Verb("cluster.verbs.look:show", "what ships, what a recipe resolves to, what a dataset holds", (FORMS,)),
+    "probe": Verb("cluster.verbs.probe:probe", "fit a linear probe on stored embeddings from labelled rows", (FORMS,)),
     "report": Verb("cluster.verbs.look:report", "one HTML page: funnel, gallery, curves", (FORMS,)),
     "verify": Verb("cluster.verbs.look:verify", "re-read a dataset and prove it against its records", (FORMS,)),
     "doctor": Verb("cluster.verbs.doctor:doctor", "what is wrong with this installation, and how to mend it", (FORMS,)),
@@ -119,6 +120,15 @@ def _own_arguments(name: str, sub: argparse.ArgumentParser) -> None:
             add("run", metavar="RUN", help="run folder; the model goes to RUN/export")
         case "show":
             add("what", metavar="WHAT", nargs="?", help="a recipe, a site or a dataset folder; default: all that ships")
+        case "probe":
+            add("action", metavar="ACTION", choices=["fit"], help="fit: labelled rows -> a safetensors file")
+            add("dataset", metavar="DATASET", help="dataset folder whose embeddings to take")
+            add("labels", metavar="LABELS", help="CSV or parquet file with the columns key, label")
+            add("--out", default="probe.safetensors", help="the file to write (probe.safetensors)")
+            add("--kind", choices=["logistic", "ridge"], default="logistic", help="logistic takes 0 and 1 (logistic)")
+            add("--embeddings", default="clip", help="the scorer that made the embeddings (clip)")
+            add("--of", choices=["image", "text"], default="image", help="which side's embedding (image)")
+            add("--penalty", type=float, help="weight of |w|^2; none lets held-out rows choose it")
         case "report":
             add("dataset", metavar="DATASET", help="dataset folder")
             add("--run", help="run folder whose curves to draw")

@@ -34,6 +34,7 @@ from pipeline.filter.scorers.image import ImageScoreConfig
 from pipeline.filter.scorers.language import LanguageScoreConfig
 from pipeline.filter.scorers.phash import PhashScoreConfig
 from pipeline.filter.scorers.pixels import PixelsScoreConfig
+from pipeline.filter.scorers.probe import ProbeScoreConfig
 from pipeline.filter.scorers.text import TextScoreConfig
 from pipeline.filter.steps import check_steps, needed_by, run_steps, steps_of
 from pipeline.filter.verdict import JudgeStage, Verdict, compile_verdict, tables_of
@@ -77,6 +78,8 @@ class ScoreConfig(RecipeTable):
     """Image-text similarity and embeddings by a local CLIP or SigLIP."""
     models: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ClipScoreConfig] = Field(default={})
     """More of them, each under its own name: `[score.models.clip_l14]` writes `clip_l14.similarity`."""
+    probe: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ProbeScoreConfig] = Field(default={})
+    """Probes on their embeddings, such as aesthetic or NSFW: `[score.probe.aesthetic]` writes `probe.aesthetic`."""
     duplicates: DuplicatesConfig = DuplicatesConfig()
     """Exact duplicates by key, medium, pair and URL."""
     near_duplicates: NearDuplicatesConfig | None = None

@@ -11,6 +11,7 @@ from pipeline.filter.scorers.image import ImageScore
 from pipeline.filter.scorers.language import LanguageScore
 from pipeline.filter.scorers.phash import PhashScore
 from pipeline.filter.scorers.pixels import PixelsScore
+from pipeline.filter.scorers.probe import ProbeScore
 from pipeline.filter.scorers.text import TextScore
 
 SCORERS: dict[str, Callable[..., Scorer]] = {
@@ -31,6 +32,9 @@ def scorers_of(tables: Any) -> dict[str, Scorer]:
         if name in SCORERS or name in TAKEN:
             raise RecipeError(f"score.models.{name}: {name!r} is the name of another table of scores. Give it its own.")
         found[name] = ClipScore(config, name)
+    if getattr(tables, "probe", {}):
+        encoders = {name: scorer.checkpoint for name, scorer in found.items() if isinstance(scorer, ClipScore)}
+        found["probe"] = ProbeScore(tables.probe, encoders)
     return found
 
 
