@@ -11,16 +11,24 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
 import fsspec
+from fsspec.asyn import sync
+from fsspec.exceptions import FSTimeoutError
 
 from pipeline.errors import StoreError
+
+_UPLOADS = 3
+_STALLED_S = 60.0
+_SLOWEST_BYTES_PER_S = 256e3
+"""An upload that takes longer than a minute and this rate has stalled, and is tried again."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,11 @@ class Store:
         if self.is_local:
             return os.path.abspath(self.url.removeprefix("file://"))
         return self.fs._strip_protocol(self.url).rstrip("/")
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What readers of this store remember of it, in this object alone: it does not travel."""
+        return self._cache.setdefault("memory", {})
 
     @property
     def fs(self) -> Any:
@@ -87,14 +100,18 @@ class Store:
 
     def list(self, folder: str, suffix: str = "") -> list[str]:
         """Names of the files directly inside `folder` that end in `suffix`, sorted; empty where there is no folder."""
+        return list(self.versions(folder, suffix))
+
+    def versions(self, folder: str, suffix: str = "") -> dict[str, tuple[Any, ...] | None]:
+        """Those names, each with what tells its file from an earlier one of that name; None where the store cannot."""
         try:
             entries = self.fs.ls(self.path(folder), detail=True)
         except FileNotFoundError:
-            return []
+            return {}
         except Exception as error:
             raise StoreError(f"{self.url}/{folder}: cannot list: {_reason(error)}") from error
-        names = [entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file"]
-        return sorted(name for name in names if name.endswith(suffix))
+        found = {entry["name"].rsplit("/", 1)[-1]: _version(entry) for entry in entries if entry["type"] == "file"}
+        return {name: found[name] for name in sorted(found) if name.endswith(suffix)}
 
     def folders(self, folder: str) -> list[str]:
         """Names of the folders directly inside `folder`, sorted; empty where there is no folder."""
@@ -141,7 +158,8 @@ class Store:
     def put_file(self, local: Path, name: str) -> None:
         """Publish a finished local file as `name`, replacing what was there; whole or not at all. Consumes `local`."""
         if not self.is_local:
-            self._try(name, lambda: self.fs.put_file(str(local), self.path(name)))
+            size = local.stat().st_size
+            self._try(name, lambda: self._upload("put_file", size, str(local), self.path(name)))
             local.unlink()
             return
         final = self.local_path(name)
@@ -156,13 +174,13 @@ class Store:
                 os.fsync(stream.fileno())
             os.replace(local, final)
         except OSError as error:
-            near.unlink(missing_ok=True)
+            _drop(near)
             raise StoreError(f"{final}: cannot write: {_reason(error)}. {_free_space(final)}") from error
 
     def put_bytes(self, name: str, data: bytes) -> None:
         """Publish `data` as `name`, replacing what was there; whole or not at all."""
         if not self.is_local:
-            self._try(name, lambda: self.fs.pipe_file(self.path(name), data))
+            self._try(name, lambda: self._upload("pipe_file", len(data), self.path(name), data))
             return
         final = self.local_path(name)
         near = _beside(final)
@@ -170,7 +188,7 @@ class Store:
             final.parent.mkdir(parents=True, exist_ok=True)
             near.write_bytes(data)
         except OSError as error:
-            near.unlink(missing_ok=True)
+            _drop(near)
             raise StoreError(f"{final}: cannot write: {_reason(error)}. {_free_space(final)}") from error
         self.put_file(near, name)
 
@@ -182,6 +200,21 @@ class Store:
             return
         except Exception as error:
             raise StoreError(f"{self.url}/{name}: cannot delete: {_reason(error)}") from error
+
+    def _upload(self, method: str, num_bytes: int, *what: Any) -> None:
+        """Write, with an end: clients of object stores wait for ever where a server stops reading."""
+        if not self.fs.async_impl:
+            getattr(self.fs, method)(*what)
+            return
+        limit_s = _STALLED_S + num_bytes / _SLOWEST_BYTES_PER_S
+        for tries in range(_UPLOADS):
+            try:
+                sync(self.fs.loop, getattr(self.fs, f"_{method}"), *what, timeout=limit_s)
+                return
+            except FSTimeoutError:
+                if tries + 1 < _UPLOADS:
+                    time.sleep(2.0**tries)
+        raise TimeoutError(f"cannot write: none of {_UPLOADS} tries ended within {limit_s:.0f} s. Look at the store.")
 
     def _try(self, name: str, call: Any) -> Any:
         """Run a store call; a missing file is told at once, what may pass is tried again by the file system itself."""
@@ -198,9 +231,23 @@ class Store:
             raise StoreError(f"{self.url}/{name}: {_reason(error)}") from error
 
 
+def _drop(near: Path) -> None:
+    """Remove an unfinished file, where there is one and it may be removed."""
+    with suppress(OSError):
+        near.unlink(missing_ok=True)
+
+
 def _beside(final: Path) -> Path:
     """A temporary name next to `final`, of this process and thread alone."""
     return final.with_name(f".{final.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+
+
+def _version(entry: dict[str, Any]) -> tuple[Any, ...] | None:
+    """A published file is a new one by rename or upload, so a folder tells by number and time, a bucket by its tag."""
+    if "ino" in entry:
+        return entry["ino"], entry["mtime"], entry["size"]
+    tag = entry.get("ETag")
+    return None if tag is None else (tag, str(entry.get("LastModified")), entry["size"])
 
 
 def _reason(error: Exception) -> str:
