@@ -363,7 +363,8 @@ def img2dataset(tmp_path: Path) -> Callable[..., Path]:
         script = "import sys, json, img2dataset; img2dataset.download(**json.loads(sys.argv[1]))"
         quiet = {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1", "no_proxy": "127.0.0.1"}
         command = [sys.executable, "-c", script, json.dumps(given)]
-        subprocess.run(command, check=True, timeout=200, capture_output=True, env=quiet)
+        done = subprocess.run(command, timeout=200, capture_output=True, env=quiet)
+        assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
         return out
 
     return run
