@@ -64,6 +64,8 @@ def open_image(body: bytes, mime: str, max_pixels: int) -> Image.Image:
 def load(image: Image.Image, profile: bytes | None = None) -> Raster:
     """Decode the first frame; CMYK by its ICC `profile`. Raises: Damaged: it cannot be, or not to the end."""
     try:
+        if image.format == "PNG":
+            image.load()  # to read EXIF decodes it too, and only the first try says that it cannot be
         stated = _orientation(image)
         image.load()
         turn = _orientation(image)  # the TIFF decoder turns images upright itself, and then says so
