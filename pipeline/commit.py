@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 RETRY, WAITING, RAW = "retry", "retried/", "raw/"
 """A part that `retry` patched: its stage, and the folders where its files wait and where they belong."""
+
+MAX_REMEMBERED = 200_000
+"""Commit records that one store object keeps in memory, about 2 kB each."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,10 @@ class Commit:
 
     def content(self) -> str:
         """Hash of the part's content; a redo that gives the same bytes makes nothing after it stale."""
+        return self._content
+
+    @cached_property
+    def _content(self) -> str:  # a step over the whole dataset asks for it once per part and bucket
         return digest_of([[stamp.name, stamp.sha256] for stamp in self.files] + [self.facts])
 
     def file(self, suffix: str) -> str:
@@ -142,16 +150,36 @@ def read_commit(dataset: Store, stage: str, part: str) -> Commit | None:
 
 
 def read_commits(dataset: Store, stage: str) -> dict[str, Commit]:
-    """Part id -> record of every finished part of a stage, sorted by part id."""
-    names = dataset.list(f"commits/{stage}", ".json")
+    """Part id -> record of every finished part of a stage, sorted by part id.
+
+    Every stage of a run asks for the records of those before it. The store is listed each time, and only records that
+    it shows to be new are read.
+    """
+    versions = dataset.versions(f"commits/{stage}", ".json")
+    remembered: dict[str, _Remembered] = dataset.memory.setdefault("commits", {})
+    before = remembered.pop(stage, {})
+    known = {name: before[name][1] for name, version in versions.items() if _is_known(before.get(name), version)}
 
     def read(name: str) -> Commit:
         path = f"commits/{stage}/{name}"
         return Commit.from_json(dataset.read_bytes(path), f"{dataset.url}/{path}")
 
-    with ThreadPoolExecutor(16) as pool:
-        commits = list(pool.map(read, names))
+    unknown = [name for name in versions if name not in known]
+    if unknown:
+        with ThreadPoolExecutor(1 if dataset.is_local else 16) as pool:
+            known.update(zip(unknown, pool.map(read, unknown), strict=True))
+    remembered[stage] = {name: (version, known[name]) for name, version in versions.items()}
+    while len(remembered) > 1 and sum(map(len, remembered.values())) > MAX_REMEMBERED:
+        del remembered[next(iter(remembered))]  # the stage asked for longest ago
+    commits = [known[name] for name in versions]
     return {commit.part: commit for commit in commits}
+
+
+_Remembered = dict[str, tuple[tuple[Any, ...] | None, Commit]]
+
+
+def _is_known(remembered: tuple[tuple[Any, ...] | None, Commit] | None, version: tuple[Any, ...] | None) -> bool:
+    return remembered is not None and version is not None and remembered[0] == version
 
 
 def drop_part(dataset: Store, commit: Commit) -> None:

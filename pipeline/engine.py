@@ -15,7 +15,7 @@ import os
 import pickle
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, Literal
 
@@ -88,6 +88,7 @@ class Engine:
                 else:
                     finished[outcome.part] = outcome
                     self.progress(stage.name, len(finished), total)
+            outcomes.close()  # parts that have not begun do not begin
         if failed:
             raise failed[0]
         log.info("stage=%s parts=%d done_now=%d", stage.name, total, len(pending))
@@ -98,9 +99,10 @@ class Engine:
         standing = read_commits(self.dataset, stage.name)
         cache: dict[str, dict[str, Commit]] = {}
         finished, pending = {}, []
+        of_stage = stage.settings()
         for part in parts:
             inputs = [self._input(cache, *ref) for ref in part.inputs]
-            settings = [stage.settings(), dict(part.facts)]
+            settings = [of_stage, dict(part.facts)]
             made_by = made_by_hash(stage.name, stage.version, settings, inputs)
             commit = standing.get(part.id)
             if commit is not None and commit.made_by == made_by:
@@ -139,7 +141,7 @@ class Engine:
 
 def _run_in_process(
     stage: Stage, pending: list[tuple[Part, str]], dataset: Store, config: EngineConfig, turns: Turns
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     stage.setup()
     with ThreadPoolExecutor(config.workers or os.cpu_count() or 1) as pool:
         futures = [pool.submit(_attempt, stage, part, made_by, dataset, turns) for part, made_by in pending]
@@ -200,7 +202,7 @@ class _RayTurns:
 
 def _run_on_ray(
     stage: Stage, pending: list[tuple[Part, str]], dataset: Store, config: EngineConfig
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     with ray_session(config):
         _check_fits(stage)
         ray_data = importlib.import_module("ray.data")

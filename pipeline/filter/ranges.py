@@ -1,7 +1,7 @@
 """The range of a score: declared by its scorer in the metadata of the Arrow field, read by whoever sets a threshold.
 
-    ranged("similarity", pa.float32(), -1, 1)   ->   field with metadata {b"range": b"-1..1"}
-    ranged("num_words", pa.int32(), 0)          ->   field with metadata {b"range": b"0.."}
+`ranged("similarity", pa.float32(), -1, 1)` gives a field with the metadata {b"range": b"-1..1"}, and
+`ranged("num_words", pa.int32(), 0)` one with {b"range": b"0.."}.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,19 @@ def test_a_stage_that_asks_for_a_gpu_runs_on_actors_that_set_up_once(tmp_path, r
         ):
             engine.run(stage, [*PARTS, Part("00099")])
     assert sorted(line for line in lines(log) if line.startswith("setup")) in (["setup"], ["setup"] * 2)
+
+
+class SlowToFail(Toy):
+    """Every part takes a moment and fails."""
+
+    def make(self, part, work):
+        time.sleep(0.02)
+        return super().make(part, work)
+
+
+def test_ten_failures_end_the_run_before_the_rest_has_begun(engine, tmp_path):
+    parts = [Part(f"{i:05d}") for i in range(400)]
+    log = tmp_path / "log"
+    with pytest.raises(StageError, match="cannot do 0000"):
+        engine.run(SlowToFail(fail_on=[part.id for part in parts], log=str(log)), parts)
+    assert len(lines(log)) < len(parts) / 2
