@@ -37,6 +37,7 @@ from pipeline.filter.scorers.pixels import PixelsScoreConfig
 from pipeline.filter.scorers.probe import ProbeScoreConfig
 from pipeline.filter.scorers.text import TextScoreConfig
 from pipeline.filter.steps import check_steps, needed_by, run_steps, steps_of
+from pipeline.filter.text_duplicates import TextDuplicatesConfig
 from pipeline.filter.verdict import JudgeStage, Verdict, compile_verdict, tables_of
 from pipeline.funnel import STAGES, Funnel, StageName, read_funnel
 from pipeline.ingest.adopt import Adopt
@@ -84,6 +85,8 @@ class ScoreConfig(RecipeTable):
     """Exact duplicates by key, medium, pair and URL."""
     near_duplicates: NearDuplicatesConfig | None = None
     """Images that look alike, by perceptual hash."""
+    text_duplicates: TextDuplicatesConfig | None = None
+    """Texts that say nearly the same."""
     balance: BalanceConfig | None = None
     """How surely a row stays when rows of frequent concepts are thinned."""
 

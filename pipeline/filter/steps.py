@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.commit import Commit
 from pipeline.engine import Engine
-from pipeline.filter import balance, clusters, near_duplicates
+from pipeline.filter import balance, clusters, near_duplicates, text_duplicates
 from pipeline.filter.score import Scorer
 from pipeline.stage import Part, Stage
 
@@ -36,6 +36,7 @@ STEPS = {
     "near_duplicates": GlobalStep(
         clusters.COLUMNS, near_duplicates.find_near_duplicates, needs=(near_duplicates.NEEDS,)
     ),
+    "text_duplicates": GlobalStep(clusters.COLUMNS, text_duplicates.find_text_duplicates),
     "balance": GlobalStep(balance.COLUMNS, balance.balance, (balance.NEEDS,), balance.check_balance),
 }
 """Name of a table under `[score]` -> its step, in the order in which they run."""
