@@ -36,6 +36,7 @@ from pipeline.filter.scorers.phash import PhashScoreConfig
 from pipeline.filter.scorers.pixels import PixelsScoreConfig
 from pipeline.filter.scorers.probe import ProbeScoreConfig
 from pipeline.filter.scorers.text import TextScoreConfig
+from pipeline.filter.semantic import SemanticConfig
 from pipeline.filter.steps import check_steps, needed_by, run_steps, steps_of
 from pipeline.filter.text_duplicates import TextDuplicatesConfig
 from pipeline.filter.verdict import JudgeStage, Verdict, compile_verdict, tables_of
@@ -85,6 +86,8 @@ class ScoreConfig(RecipeTable):
     """Exact duplicates by key, medium, pair and URL."""
     near_duplicates: NearDuplicatesConfig | None = None
     """Images that look alike, by perceptual hash."""
+    semantic: SemanticConfig | None = None
+    """Images that mean the same, by embedding (SemDeDup)."""
     text_duplicates: TextDuplicatesConfig | None = None
     """Texts that say nearly the same."""
     balance: BalanceConfig | None = None

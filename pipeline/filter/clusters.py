@@ -6,7 +6,7 @@ columns `cluster` (uint64), `copies` (rows of the cluster, this one included) an
 least `prefer`, then the first by key), in `scores/<step>/00042.parquet`.
 
     raw parts --NodeScatter--+                                                       scores/<step>/00042.parquet
-                             +--ClusterJoin--> ClusterScatter --> ClusterRank ---ClusterFacts--^
+                             +--ClusterJoin--> ClusterScatter --> ClusterRank ------StepFacts--^
     links ------LinkScatter--+
 """
 
@@ -17,26 +17,23 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.commit import Commit
 from pipeline.engine import Engine
 from pipeline.filter.components import read_edges
-from pipeline.filter.groups import groups, place
-from pipeline.record import Status
+from pipeline.filter.facts import StepFacts
+from pipeline.filter.groups import groups
 from pipeline.shuffle import (
     BUCKET_ROWS,
     Gather,
     Scatter,
     bucket_bits,
-    gathered_rows_of,
-    local_parquet,
     read_bucket,
     shuffle,
     spread,
 )
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.stage import Made, Part, Workspace
 
 COLUMNS = pa.schema([("cluster", pa.uint64()), ("copies", pa.int64()), ("rank", pa.int64())])
 """`cluster` is null where a row had no value to compare; such a row is alone, and kept. All are null where nothing was
@@ -64,7 +61,7 @@ def cluster_rows(
     scattered: Sequence[Part],
     links: Mapping[str, Commit],
     bucket_rows: int = BUCKET_ROWS,
-) -> tuple[ClusterFacts, list[Part]]:
+) -> tuple[StepFacts, list[Part]]:
     """Join rows with links, and rank them; returns the stage that writes facts back and its parts, to be run.
 
     Args:
@@ -83,8 +80,8 @@ def cluster_rows(
     scatter = ClusterScatter(f"{step}-clusters", bucket_bits(num_rows, bucket_rows))
     rank = ClusterRank(f"{step}-rank", scatter, list(joined))
     ranked = shuffle(engine, scatter, [Part(bucket, ((join.name, bucket),)) for bucket in joined], rank)
-    inputs = tuple((rank.name, bucket) for bucket in ranked)
-    return ClusterFacts(step, rank), [Part(part, (("fetch", part), *inputs)) for part in parts]
+    facts = StepFacts(step, rank, COLUMNS, {"cluster": None, "copies": 1, "rank": 0})
+    return facts, facts.parts(dict.fromkeys(parts), ranked)
 
 
 class LinkScatter(Scatter):
@@ -171,36 +168,3 @@ class ClusterRank(Gather):
         copies, rank = groups(table, ("cluster",))
         table = table.select(["part", "row", "cluster"])
         return table.append_column("copies", pa.array(copies)).append_column("rank", pa.array(rank)), {}
-
-
-class ClusterFacts:
-    """Writes the facts back beside each raw part. Part: id = raw part, inputs = fetch commit and all buckets."""
-
-    version: ClassVar[int] = 1
-    resources = Resources(cpus=1)
-
-    def __init__(self, step: str, rank: ClusterRank) -> None:
-        self.name = f"score-{step}"
-        self.step, self.rank = step, rank
-
-    def settings(self) -> Any:
-        """The buckets are inputs; there is nothing else."""
-        return {}
-
-    def setup(self) -> None:
-        """Nothing to load."""
-
-    def make(self, part: Part, work: Workspace) -> Made:
-        """Place the ranks of one part at their rows."""
-        with work.dataset.open(f"raw/{part.id}.parquet") as stream:
-            raw = pq.read_table(stream, columns=["key", "outcome"])
-        fetched = pc.equal(raw.column("outcome"), Status.SUCCESS.value)
-        found = gathered_rows_of(work.dataset, self.rank, part.id)
-        columns: dict[str, Any] = {"key": raw.column("key"), "cluster": place(found, "cluster", raw.num_rows)}
-        for name, alone in (("copies", 1), ("rank", 0)):
-            facts = pc.fill_null(place(found, name, raw.num_rows), alone)
-            columns[name] = pc.if_else(fetched, facts, None)
-        duplicates = int(pc.sum(pc.greater(columns["rank"], 0)).as_py() or 0)
-        local = local_parquet(work.scratch, "scores.parquet", pa.table(columns))
-        name = f"scores/{self.step}/{part.id}.parquet"
-        return Made({name: local}, raw.num_rows, raw.num_rows, {"duplicates": duplicates})

@@ -23,8 +23,9 @@ from pydantic import Field
 
 from pipeline.commit import Commit
 from pipeline.engine import Engine
-from pipeline.filter.clusters import ClusterFacts, cluster_rows, node_rows
+from pipeline.filter.clusters import cluster_rows, node_rows
 from pipeline.filter.components import EDGES, find_components
+from pipeline.filter.facts import StepFacts
 from pipeline.filter.hamming import MAX_RADIUS, Banding, choose_banding, near_links
 from pipeline.recipe import RecipeTable
 from pipeline.shuffle import BUCKET_ROWS, Gather, Scatter, bucket_bits, shuffle, spread
@@ -51,7 +52,7 @@ class NearDuplicatesConfig(RecipeTable):
 
 def find_near_duplicates(
     engine: Engine, config: NearDuplicatesConfig, fetched: Mapping[str, Commit]
-) -> tuple[ClusterFacts, list[Part]]:
+) -> tuple[StepFacts, list[Part]]:
     """Run the comparison over all fetched parts; returns the stage that writes back and its parts, to be run."""
     num_rows = sum(commit.rows_out for commit in fetched.values())
     rows = RowScatter(bucket_bits(num_rows, config.bucket_rows), config)

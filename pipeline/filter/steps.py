@@ -16,6 +16,8 @@ from pipeline.commit import Commit
 from pipeline.engine import Engine
 from pipeline.filter import balance, clusters, near_duplicates, text_duplicates
 from pipeline.filter.score import Scorer
+from pipeline.filter.semantic import COLUMNS as SEMANTIC_COLUMNS
+from pipeline.filter.semantic import check_semantic, find_semantic
 from pipeline.stage import Part, Stage
 
 Find = Callable[[Engine, Any, Mapping[str, Commit]], tuple[Stage, list[Part]]]
@@ -36,6 +38,7 @@ STEPS = {
     "near_duplicates": GlobalStep(
         clusters.COLUMNS, near_duplicates.find_near_duplicates, needs=(near_duplicates.NEEDS,)
     ),
+    "semantic": GlobalStep(SEMANTIC_COLUMNS, find_semantic, check=check_semantic),
     "text_duplicates": GlobalStep(clusters.COLUMNS, text_duplicates.find_text_duplicates),
     "balance": GlobalStep(balance.COLUMNS, balance.balance, (balance.NEEDS,), balance.check_balance),
 }
