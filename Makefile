@@ -15,6 +15,8 @@ $(VENV)/ready: pyproject.toml constraints.txt $(wildcard pipeline/jpeg/csrc/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pairmill needs Python 3.11 or newer; found $$($(PYTHON) --version). Try: make PYTHON=python3.12 setup" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@# its dependency opencv-python would overwrite opencv-python-headless; there is none for Python 3.13
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps rapidocr-onnxruntime==1.4.4
 	touch $@
 
 quickstart: setup ## the whole mill on a small world of drawn scenes: list to checkpoint to report

@@ -36,6 +36,7 @@ from pipeline.filter.scorers.phash import PhashScoreConfig
 from pipeline.filter.scorers.pixels import PixelsScoreConfig
 from pipeline.filter.scorers.probe import ProbeScoreConfig
 from pipeline.filter.scorers.text import TextScoreConfig
+from pipeline.filter.scorers.text_in_image import TextInImageConfig
 from pipeline.filter.semantic import SemanticConfig
 from pipeline.filter.steps import check_steps, needed_by, run_steps, steps_of
 from pipeline.filter.text_duplicates import TextDuplicatesConfig
@@ -82,6 +83,8 @@ class ScoreConfig(RecipeTable):
     """More of them, each under its own name: `[score.models.clip_l14]` writes `clip_l14.similarity`."""
     probe: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ProbeScoreConfig] = Field(default={})
     """Probes on their embeddings, such as aesthetic or NSFW: `[score.probe.aesthetic]` writes `probe.aesthetic`."""
+    text_in_image: TextInImageConfig | None = None
+    """Text that can be read in the image, and similarity without it."""
     duplicates: DuplicatesConfig = DuplicatesConfig()
     """Exact duplicates by key, medium, pair and URL."""
     near_duplicates: NearDuplicatesConfig | None = None

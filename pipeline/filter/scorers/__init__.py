@@ -13,6 +13,7 @@ from pipeline.filter.scorers.phash import PhashScore
 from pipeline.filter.scorers.pixels import PixelsScore
 from pipeline.filter.scorers.probe import ProbeScore
 from pipeline.filter.scorers.text import TextScore
+from pipeline.filter.scorers.text_in_image import TextInImageScore
 
 SCORERS: dict[str, Callable[..., Scorer]] = {
     scorer.name: scorer for scorer in (TextScore, LanguageScore, ConceptsScore, ImageScore, PixelsScore, PhashScore)
@@ -20,7 +21,7 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
 """Name of a table under `[score]` -> its scorer. Duplicates are a global step and stand beside: duplicates.py."""
 
 
-TAKEN = ("duplicates", "record", "probe", "models", "key")
+TAKEN = ("duplicates", "record", "probe", "text_in_image", "models", "key")
 """Other words before the dot of a column."""
 
 
@@ -32,6 +33,10 @@ def scorers_of(tables: Any) -> dict[str, Scorer]:
         if name in SCORERS or name in TAKEN:
             raise RecipeError(f"score.models.{name}: {name!r} is the name of another table of scores. Give it its own.")
         found[name] = ClipScore(config, name)
+    if getattr(tables, "text_in_image", None) is not None:
+        encoder = found.get(tables.text_in_image.embeddings or "")
+        model = encoder if isinstance(encoder, ClipScore) else None
+        found["text_in_image"] = TextInImageScore(tables.text_in_image, model)
     if getattr(tables, "probe", {}):
         encoders = {name: scorer.checkpoint for name, scorer in found.items() if isinstance(scorer, ClipScore)}
         found["probe"] = ProbeScore(tables.probe, encoders)

@@ -96,16 +96,16 @@ class ClipScore:
 
     def setup(self) -> None:
         """Load the weights."""
-        self._model = DualEncoder(self.checkpoint, self.config.dtype, self.config.device)
+        self.model = DualEncoder(self.checkpoint, self.config.dtype, self.config.device)
 
     def prepare(self, table: pa.Table) -> Prepared:
         """Decode and tokenize a batch; runs while the model has the one before."""
         is_image = [medium == "image" for medium in table.column("medium").to_pylist()]
         media = [value if keep else None for value, keep in zip(table.column("media"), is_image, strict=True)]
-        pixels, rows = decoded(media, self._model.preprocessing, self.config.decode_threads)
+        pixels, rows = decoded(media, self.model.preprocessing, self.config.decode_threads)
         texts = [self._texts(value or []) for value in table.column("texts").to_pylist()]
         flat = [text for some in texts for text in some]
-        tokens = self._model.tokens(flat) if flat else None
+        tokens = self.model.tokens(flat) if flat else None
         return Prepared(pixels, rows, tokens, np.array([len(some) for some in texts], np.int64))
 
     def __call__(self, batch: Prepared) -> pa.Table:
@@ -113,7 +113,7 @@ class ClipScore:
         num_rows, width = len(batch.texts_of), self.checkpoint.width
         image = np.full((num_rows, width), np.nan, np.float32)
         if len(batch.image_rows):
-            image[batch.image_rows] = self._model.images(batch.pixels)
+            image[batch.image_rows] = self.model.images(batch.pixels)
         text, similarity = self._best_texts(batch, image)
         nothing = np.isnan(similarity)
         return pa.table(
@@ -129,7 +129,7 @@ class ClipScore:
         text, similarity = np.full_like(image, np.nan), np.full(len(image), np.nan, np.float32)
         if batch.tokens is None:
             return text, similarity
-        embedded = np.concatenate([self._model.texts(chunk) for chunk in _chunks(batch.tokens, self.batch_rows)])
+        embedded = np.concatenate([self.model.texts(chunk) for chunk in _chunks(batch.tokens, self.batch_rows)])
         ends = np.cumsum(batch.texts_of)
         for row, (end, count) in enumerate(zip(ends.tolist(), batch.texts_of.tolist(), strict=True)):
             if count:

@@ -63,5 +63,8 @@ def full_row(row):
         "sha256": row.get("sha256", row["id"]) if fetched else None,
         "original_width": row.get("width", 300) if fetched else None,
         "original_height": row.get("height", 200) if fetched else None,
+        "width": row.get("stored_width") if fetched else None,
+        "height": row.get("stored_height") if fetched else None,
+        "regions": row.get("regions"),
         "bytes": 1000 if fetched else None,
     }
