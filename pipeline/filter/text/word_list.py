@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import RecipeError
+from pipeline.filter.named_file import named_file
 
 
 class WordList:
@@ -26,12 +26,8 @@ class WordList:
 
     def __init__(self, path: str, setting: str) -> None:
         try:
-            data = Path(path).read_bytes()
+            data = named_file(path, setting, "a list of one word per line").read_bytes()
             lines = data.decode("utf-8-sig").splitlines()
-        except OSError:
-            raise RecipeError(
-                f"{setting} is {path!r}: no such file. Name a text file with one word per line."
-            ) from None
         except UnicodeDecodeError:
             raise RecipeError(f"{setting} is {path!r}: not UTF-8 text. Save the list as UTF-8.") from None
         entries = (_plain_words(line) for line in lines if not line.lstrip().startswith("#"))
