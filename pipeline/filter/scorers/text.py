@@ -38,23 +38,23 @@ class TextScoreConfig(RecipeTable):
 _CHARACTERS = pa.schema(
     [
         ranged("num_chars", pa.int32(), 0),
-        ranged("letter_share", pa.float32(), 0, 1),
-        ranged("upper_share", pa.float32(), 0, 1),
-        ranged("digit_share", pa.float32(), 0, 1),
-        ranged("punctuation_share", pa.float32(), 0, 1),
+        ranged("letter_share", pa.float64(), 0, 1),
+        ranged("upper_share", pa.float64(), 0, 1),
+        ranged("digit_share", pa.float64(), 0, 1),
+        ranged("punctuation_share", pa.float64(), 0, 1),
         ("first_is_capital", pa.bool_()),
     ]
 )
 _WORDS = pa.schema(
     [
         ranged("num_words", pa.int32(), 0),
-        ranged("mean_word_chars", pa.float32(), 0),
+        ranged("mean_word_chars", pa.float64(), 0),
         ranged("max_word_chars", pa.int32(), 0),
-        ranged("max_word_share", pa.float32(), 0, 1),
-        ranged("unique_share", pa.float32(), 0, 1),
-        ranged("capital_word_share", pa.float32(), 0, 1),
-        ranged("repeated_2gram_share", pa.float32(), 0, 1),
-        ranged("repeated_3gram_share", pa.float32(), 0, 1),
+        ranged("max_word_share", pa.float64(), 0, 1),
+        ranged("unique_share", pa.float64(), 0, 1),
+        ranged("capital_word_share", pa.float64(), 0, 1),
+        ranged("repeated_2gram_share", pa.float64(), 0, 1),
+        ranged("repeated_3gram_share", pa.float64(), 0, 1),
     ]
 )
 _PATTERNS = pa.schema(
@@ -75,7 +75,7 @@ _GRAMMAR = pa.schema(
         ("has_noun", pa.bool_()),
         ("has_determiner", pa.bool_()),
         ("has_preposition", pa.bool_()),
-        ranged("noun_share", pa.float32(), 0, 1),
+        ranged("noun_share", pa.float64(), 0, 1),
     ]
 )
 _PROFANITY = pa.schema([ranged("profanity", pa.int32(), 0)])
@@ -86,7 +86,7 @@ class TextScore:
     """The columns of `writes`; those of grammar and profanity where the recipe asks for them."""
 
     name: ClassVar[str] = "text"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[tuple[str, ...]] = ("texts",)
     writes: pa.Schema = pa.schema([*_ALWAYS, *_GRAMMAR, *_PROFANITY])
     """Of the class: every column there may be. Of a scorer: those that its settings give."""

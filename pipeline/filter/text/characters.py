@@ -45,7 +45,7 @@ def character_facts(texts: Sequence[str]) -> dict[str, np.ndarray]:
             first_is_capital[rows] = inside & ((classes[at] & UPPER) != 0)
     whole = np.maximum(sizes, 1)
     names = {LETTER: "letter_share", UPPER: "upper_share", DIGIT: "digit_share", PUNCTUATION: "punctuation_share"}
-    shares = {name: (counts[flag] / whole).astype(np.float32) for flag, name in names.items()}
+    shares = {name: counts[flag] / whole for flag, name in names.items()}
     return {"num_chars": sizes.astype(np.int32), **shares, "first_is_capital": first_is_capital}
 
 

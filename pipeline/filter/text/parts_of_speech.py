@@ -51,7 +51,7 @@ def part_of_speech_facts(texts: Sequence[str]) -> dict[str, np.ndarray]:
     """has_noun, has_determiner, has_preposition, and noun_share: nouns over all tokens that are no punctuation."""
     number = len(texts)
     has = {tag: np.zeros(number, bool) for tag in (NOUN, DETERMINER, PREPOSITION)}
-    share = np.zeros(number, np.float32)
+    share = np.zeros(number)
     for row, text in enumerate(texts):
         tags = tag_words(_TOKEN.findall(text[:_MAX_CHARS]))
         for tag, found in has.items():

@@ -30,7 +30,7 @@ def word_facts(texts: Sequence[str]) -> dict[str, np.ndarray]:
         for name, value in _facts(text).items():
             facts[name].append(value)
     whole = {"num_words", "max_word_chars"}
-    return {name: np.array(found, np.int32 if name in whole else np.float32) for name, found in facts.items()}
+    return {name: np.array(found, np.int32 if name in whole else np.float64) for name, found in facts.items()}
 
 
 def _facts(text: str) -> dict[str, float]:

@@ -33,6 +33,13 @@ def test_text_facts(texts, wanted):
     assert tuple(found[name] for name in names) == pytest.approx(wanted)
 
 
+def test_a_share_equals_the_number_it_is_printed_as():
+    """One word of five is 0.2: CC12M keeps texts whose most frequent word is at most 0.2 of them."""
+    found = TextScore(TextScoreConfig())(text_table(["a dog on the lawn"], ["Ab1 , c9xyz"])).to_pylist()
+    assert found[0]["max_word_share"] == 0.2
+    assert found[1]["digit_share"] == 2 / 11
+
+
 @pytest.mark.parametrize(
     ("which", "num_chars", "has_url"), [("first", 5, False), ("longest", 22, False), ("all", 44, True)]
 )
