@@ -156,9 +156,19 @@ def check_recipe(recipe: DatasetRecipe) -> None:
 def _check_verdict(recipe: DatasetRecipe) -> Verdict:
     """The verdict on the columns that the recipe's scorers write. Raises: RecipeError: a rule does not fit them."""
     scores = {name: scorer.writes for name, scorer in scorers_of(recipe.score).items()}
-    offers = {name: f"Add a table [score.{name}] to the recipe (docs/filter.md)." for name in _scorers_off(recipe)}
+    off = {name: f"Add a table [score.{name}] to the recipe (docs/filter.md)." for name in _scorers_off(recipe)}
     scores |= {name: step.writes for name, (step, _) in steps_of(recipe.score).items()}
-    return compile_verdict(recipe.verdict, {**scores, "duplicates": DUPLICATES_COLUMNS}, offers)
+    return compile_verdict(recipe.verdict, {**scores, "duplicates": DUPLICATES_COLUMNS}, off | OFFERS)
+
+
+_GRAMMAR = ("has_noun", "has_determiner", "has_preposition", "noun_share")
+OFFERS = {
+    "probe": "Add a table [score.probe.NAME] with its weights to the recipe (docs/filter.md).",
+    **{f"text.{name}": 'Set score.text.parts_of_speech = "english".' for name in _GRAMMAR},
+    "text.profanity": "Set score.text.profanity to a file of words.",
+    "text_in_image.masked_similarity": "Set score.text_in_image.embeddings to a model of the recipe.",
+}
+"""Scorer, or column that a scorer writes if asked -> how to ask for it."""
 
 
 def with_needed_scorers(recipe: DatasetRecipe) -> DatasetRecipe:

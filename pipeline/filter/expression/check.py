@@ -221,6 +221,8 @@ class _Checker:
             hint = f"Did you mean {right[0]!r}?" if right else nearest(name, ["true", "false", "null", *_NAMED])
             return f"{name!r} is no column; columns are <scorer>.<column>. {hint}"
         here = [column for column in self.known.columns if column.startswith(f"{table}.")]
+        if name in self.known.offers and (here or table not in self.known.offers):
+            return f"{name!r} is not written by this recipe. {self.known.offers[name]}"
         if not here and table in self.known.offers:
             return f"{name!r} is written by the scorer {table!r}, which is off. {self.known.offers[table]}"
         return f"no scorer of this recipe writes {name!r}. {nearest(name, here or self.known.columns)}"
