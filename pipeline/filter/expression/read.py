@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pj
 import pyarrow.parquet as pq
 
@@ -85,7 +86,12 @@ def _by_arrow(meta: pa.ChunkedArray, types: Mapping[str, pa.DataType]) -> dict[s
     table = pj.read_json(pa.BufferReader(data), reading, options)
     if table.num_rows != len(meta):
         raise pa.ArrowInvalid("not one object per row")
-    return {name: table.column(name).combine_chunks() for name in types}
+    return {name: _finite(table.column(name).combine_chunks()) for name in types}
+
+
+def _finite(array: pa.Array) -> pa.Array:
+    """Numbers without infinities and NaN, which JSON does not have and Arrow reads."""
+    return pc.if_else(pc.is_finite(array), array, None) if pa.types.is_floating(array.type) else array
 
 
 def _object(text: str | None) -> dict[str, Any]:

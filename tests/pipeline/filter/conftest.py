@@ -67,4 +67,5 @@ def full_row(row):
         "height": row.get("stored_height") if fetched else None,
         "regions": row.get("regions"),
         "bytes": 1000 if fetched else None,
+        "meta": row.get("meta"),
     }
