@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
 
-from cluster.report.section import Section, curve, table
+from cluster.report.chart import curve
+from cluster.report.section import Section, table
+from cluster.report.words import plain
 from pipeline.errors import AskedWrongly
+
+_CURVES = (
+    ("loss", "nats, by step"),
+    ("lr", "learning rate by step"),
+    ("logit_scale", "factor of the cosines in the logits, by step"),
+    ("samples_per_s", "samples per second over all workers, by step"),
+)
 
 
 def run_sections(folder: Path) -> list[Section]:
@@ -15,14 +25,15 @@ def run_sections(folder: Path) -> list[Section]:
     records = read_metrics(folder)
     steps = [record for record in records if "loss" in record]
     evals = [record for record in records if "eval" in record]
-    sections = [Section("Training loss", f"Run {folder.name}; nats, by step.", _curve(steps, "loss"))]
-    for name, lead in (
-        ("lr", "Learning rate by step."),
-        ("logit_scale", "Factor of the cosines in the logits, by step."),
-        ("samples_per_s", "Samples per second over all workers, by step."),
-    ):
-        if any(name in record for record in steps):
-            sections.append(Section(name, lead, _curve(steps, name)))
+    charts = []
+    for name, words in _CURVES:
+        if name == "loss" or any(name in record for record in steps):
+            points = [(record["step"], record[name]) for record in steps if name in record]
+            drawn = curve(points, x_name="step", y_name=name)
+            caption = f'{html.escape(name)} <span class="soft">{html.escape(words)}</span>'
+            charts.append(f'<figure class="chart"><figcaption>{caption}</figcaption>{drawn}</figure>')
+    body = f'<div class="charts">{"".join(charts)}</div>'
+    sections = [Section("Training", f"Run {plain(folder.name, 120)}.", body)]
     if evals:
         sections.append(Section("Evaluation", "Recall on the held-out split; chance beside it.", _evals(evals)))
     return sections
@@ -42,12 +53,10 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _curve(records: list[dict[str, Any]], name: str) -> str:
-    return curve([(r["step"], r[name]) for r in records if name in r], x_name="step", y_name=name)
-
-
 def _evals(records: list[dict[str, Any]]) -> str:
-    last = records[-1]
-    names = sorted(name for name, value in last["eval"].items() if isinstance(value, (int, float)))
-    rows = [(record["step"], *(record["eval"].get(name, float("nan")) for name in names)) for record in records]
-    return table(("step", *names), rows)
+    """One line per measure, one column per evaluation."""
+    steps = [record["step"] for record in records]
+    values = [record["eval"] for record in records]
+    names = sorted({name for found in values for name, value in found.items() if isinstance(value, (int, float))})
+    rows = [(plain(name), *(found.get(name, float("nan")) for found in values[-8:])) for name in names]
+    return table(("measure", *(f"step {step:,}" for step in steps[-8:])), rows, name="evaluations")

@@ -1,10 +1,13 @@
-"""A section of the page, and the few forms that sections are made of."""
+"""A section of the page, and the forms that sections are made of: tables, bars, tiles."""
 
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from cluster.report.words import percent
 
 
 @dataclass(frozen=True)
@@ -15,51 +18,73 @@ class Section:
     lead: str
     body: str
 
+    @property
+    def anchor(self) -> str:
+        """What links to this section name."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-") or "section"
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """An HTML table; numbers are set right, everything is escaped."""
-    head = "".join(f"<th{_side(rows, i)}>{html.escape(name)}</th>" for i, name in enumerate(heads))
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table that is HTML already."""
+
+    html: str
+    side: str = ""
+    """`n` where it is set right, as numbers are."""
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]], *, name: str = "") -> str:
+    """An HTML table; numbers are set right, everything but a `Cell` is escaped."""
+    head = "".join(f'<th scope="col"{_side(rows, i)}>{html.escape(head)}</th>' for i, head in enumerate(heads))
     lines = ["".join(_cell(value) for value in row) for row in rows]
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def curve(points: Sequence[tuple[float, float]], *, x_name: str, y_name: str) -> str:
-    """A line chart as SVG; fewer than two points give a sentence instead."""
-    finite = [(x, y) for x, y in points if y == y and abs(y) != float("inf")]
-    if len(finite) < 2:
-        return f"<p>No curve: {len(finite)} points of {html.escape(y_name)}.</p>"
-    width, height, left, foot = 860.0, 240.0, 52.0, 30.0
-    (x0, x1), (y0, y1) = _span([x for x, _ in finite]), _span([y for _, y in finite])
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        across = left + (x - x0) / (x1 - x0) * (width - left - 10)
-        down = 10 + (y1 - y) / (y1 - y0) * (height - foot - 10)
-        return across, down
-
-    line = " ".join(f"{a:.1f},{d:.1f}" for a, d in (at(x, y) for x, y in finite))
-    marks = []
-    for step in range(5):
-        value = y0 + (y1 - y0) * step / 4
-        _, down = at(x0, value)
-        marks.append(f'<line x1="{left}" x2="{width - 10}" y1="{down:.1f}" y2="{down:.1f}" stroke="var(--line)"/>')
-        marks.append(f'<text x="{left - 6}" y="{down + 4:.1f}" text-anchor="end">{value:.3g}</text>')
-        where = x0 + (x1 - x0) * step / 4
-        across, _ = at(where, y0)
-        marks.append(f'<text x="{across:.1f}" y="{height - 12}" text-anchor="middle">{where:.0f}</text>')
+    # what can be scrolled has to be reached by the keyboard
+    label = html.escape(name or heads[0], quote=True)
     return (
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{html.escape(y_name)} by '
-        f'{html.escape(x_name)}">{"".join(marks)}<polyline points="{line}" fill="none" stroke="var(--mark)" '
-        f'stroke-width="1.6"/></svg>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Table: {label}"><table><thead><tr>{head}</tr>'
+        f"</thead><tbody>{body}</tbody></table></div>"
     )
 
 
-def _span(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+def share(part: float, whole: float) -> Cell:
+    """A cell with the share of `part` in `whole`."""
+    return Cell(percent(part, whole), "n")
+
+
+def bar(kept: float, dropped: float, most: float, other: float = 0) -> Cell:
+    """A cell with a bar of up to three tones; `most` fills the cell."""
+    parts = ((kept, "kept"), (dropped, "left"), (other, "other"))
+    drawn = "".join(
+        f'<i class="{tone}" style="width:{100 * value / (most or 1):.2f}%"></i>' for value, tone in parts if value
+    )
+    return Cell(f'<div class="bar" aria-hidden="true">{drawn}</div>')
+
+
+def tiles(items: Sequence[tuple[str, str, str]]) -> str:
+    """Numbers to see first: (number, what it is, a word more)."""
+    drawn = "".join(
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd><dd class='more'>{html.escape(more)}</dd></div>"
+        for value, name, more in items
+    )
+    return f'<dl class="tiles">{drawn}</dl>'
+
+
+def pairs(items: Sequence[tuple[str, str]]) -> str:
+    """What is said of things, one to a line: (thing, what is said)."""
+    drawn = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in items)
+    return f'<dl class="pairs">{drawn}</dl>'
+
+
+def legend(*tones: str) -> str:
+    """What the tones mean."""
+    names = {"kept": "kept", "left": "dropped", "other": "not judged yet"}
+    drawn = "".join(f'<span><i class="{tone}"></i>{names[tone]}</span>' for tone in tones)
+    return f'<p class="legend">{drawn}</p>'
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, Cell):
+        return f'<td class="{value.side}">{value.html}</td>' if value.side else f"<td>{value.html}</td>"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return f"<td>{html.escape(str(value))}</td>"
     text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
@@ -67,5 +92,8 @@ def _cell(value: object) -> str:
 
 
 def _side(rows: Sequence[Sequence[object]], index: int) -> str:
-    numbers = rows and all(isinstance(row[index], (int, float)) for row in rows)
+    cells = [row[index] for row in rows]
+    numbers = bool(cells) and all(
+        cell.side.startswith("n") if isinstance(cell, Cell) else isinstance(cell, (int, float)) for cell in cells
+    )
     return ' class="n"' if numbers else ""
