@@ -21,6 +21,7 @@ from pipeline.commit import Commit, read_commits
 from pipeline.engine import Engine, EngineConfig, Progress, ray_session
 from pipeline.errors import AskedWrongly, RecipeError
 from pipeline.filter.balance import BalanceConfig
+from pipeline.filter.decontaminate import DecontaminateConfig
 from pipeline.filter.duplicates import COLUMNS as DUPLICATES_COLUMNS
 from pipeline.filter.duplicates import DuplicatesConfig, find_duplicates
 from pipeline.filter.near_duplicates import NearDuplicatesConfig
@@ -91,6 +92,8 @@ class ScoreConfig(RecipeTable):
     """Images that look alike, by perceptual hash."""
     semantic: SemanticConfig | None = None
     """Images that mean the same, by embedding (SemDeDup)."""
+    decontaminate: DecontaminateConfig | None = None
+    """How near each image is to evaluation sets."""
     text_duplicates: TextDuplicatesConfig | None = None
     """Texts that say nearly the same."""
     balance: BalanceConfig | None = None
@@ -157,7 +160,7 @@ def _check_verdict(recipe: DatasetRecipe) -> Verdict:
     """The verdict on the columns that the recipe's scorers write. Raises: RecipeError: a rule does not fit them."""
     scores = {name: scorer.writes for name, scorer in scorers_of(recipe.score).items()}
     off = {name: f"Add a table [score.{name}] to the recipe (docs/filter.md)." for name in _scorers_off(recipe)}
-    scores |= {name: step.writes for name, (step, _) in steps_of(recipe.score).items()}
+    scores |= {name: step.columns(config) for name, (step, config) in steps_of(recipe.score).items()}
     return compile_verdict(recipe.verdict, {**scores, "duplicates": DUPLICATES_COLUMNS}, off | OFFERS)
 
 
@@ -330,7 +333,7 @@ def _score(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) ->
         engine.prune(stage.name, engine.run(stage, [stage.part(part) for part in fetched]))
     stage, parts = find_duplicates(engine, recipe.score.duplicates, fetched)
     engine.prune(stage.name, engine.run(stage, parts))
-    run_steps(engine, recipe.score, fetched)
+    run_steps(engine, recipe.score, scorers_of(recipe.score), fetched)
 
 
 def _judge(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) -> None:

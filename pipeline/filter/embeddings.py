@@ -36,6 +36,14 @@ def read_embeddings(dataset: Store, scorer: str, part: str, which: str) -> np.nd
             f"{dataset.url}/{name}: not found, so scorer {scorer!r} has not embedded this part. "
             f"Run `pairmill score` with a recipe that has the scorer {scorer!r}."
         )
+    return read_npy(dataset, name)
+
+
+def read_npy(dataset: Store, name: str) -> np.ndarray:
+    """A matrix of embeddings by the name of its file; of a local dataset as a map of the file, not a copy.
+
+    Raises: DatasetError: the file is damaged.
+    """
     try:
         if dataset.is_local:
             found = np.load(dataset.local_path(name), mmap_mode="r", allow_pickle=False)

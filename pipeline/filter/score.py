@@ -144,6 +144,14 @@ class ScoreStage:
         yield from ahead(batches if prepare is None else map(prepare, batches))
 
 
+def embeddings_of(scorer: Scorer, batch: pa.Table, which: str) -> np.ndarray:
+    """The embeddings that a scorer which is set up gives a batch of media, [rows, width]."""
+    prepare = getattr(scorer, "prepare", None)
+    scored = scorer(batch if prepare is None else prepare(batch))
+    embeds: Mapping[str, int] = getattr(scorer, "embeds", {})
+    return _matrix(scored.column(which), embeds[which])
+
+
 def _embedded(work: Workspace, part: str, name: str) -> pa.Array:
     """The embeddings `<scorer>.<which>` of a part as a column of fixed-size lists."""
     scorer, which = name.split(".")
