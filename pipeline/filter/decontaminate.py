@@ -161,7 +161,7 @@ class Decontaminate:
 
 
 def nearest_hashes(hashes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance of each hash to the nearest of `others`, 64 where there are none, and its place, the first if several."""
+    """Distance of each hash to the nearest of `others`, 64 where there are none, and its place, the first of equals."""
     distance, place = np.full(len(hashes), BITS, np.int32), np.zeros(len(hashes), np.int64)
     if len(others):
         for start, end in _blocks(len(hashes), len(others)):

@@ -72,9 +72,7 @@ def check_steps(tables: Any, scorers: Mapping[str, Scorer]) -> None:
         step.check(config, scorers)
 
 
-def run_steps(
-    engine: Engine, tables: Any, scorers: Mapping[str, Scorer], fetched: Mapping[str, Commit]
-) -> None:
+def run_steps(engine: Engine, tables: Any, scorers: Mapping[str, Scorer], fetched: Mapping[str, Commit]) -> None:
     """Bring the facts of every step up to date."""
     for step, config in steps_of(tables).values():
         more = (scorers,) if step.takes == "scorers" else ()
