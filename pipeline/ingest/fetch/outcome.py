@@ -104,4 +104,4 @@ def treat_body(body: bytes, promise: Promise, treatment: Treatment) -> Treated:
     sha256 = digests["sha256"].removeprefix("sha256:")
     exif = exif_json(body) if medium == "image" and treatment.image.exif == "keep" else None
     facts = (sha256, len(body), datetime.now(UTC), duration_s, exif)
-    return Treated(Outcome(Status.SUCCESS, None, media, *facts), digests)
+    return Treated(Outcome(Status.SUCCESS, media.detail, media, *facts), digests)

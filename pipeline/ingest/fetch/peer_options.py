@@ -47,6 +47,7 @@ def check_peer(config: FetchConfig, image: ImageConfig, medium: str) -> None:
             "fetch.block: it knows no block lists; remove the rows from the list beforehand",
         ),
         (config.per_host_rate_hz is not None, "fetch.per_host_rate_hz: it has no pace per host; leave it out"),
+        (image.animated != "first_frame", "image.animated: it stores one frame, or none; leave it out"),
         (image.blur != "none", "image.blur: its boxes are of another kind; leave it out"),
         (medium != "image", f"source: a list of {medium}, and it fetches images alone"),
     ]

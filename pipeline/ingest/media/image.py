@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pipeline.ingest.media import jpeg, metadata, raster
+from pipeline.ingest.media import animation, jpeg, metadata, raster
 from pipeline.ingest.media.geometry import Geometry, ResizeMode, Upscale, plan_geometry, shape, whole
 from pipeline.ingest.media.jpeg import Damaged, NotForTurbo
 from pipeline.ingest.media.retouch import Box, Retouch
@@ -60,6 +60,19 @@ class ImageConfig(RecipeTable):
     """What becomes of EXIF (positions among it), XMP, IPTC and comments where a JPEG keeps its bytes."""
     blur: Literal["none", "regions"] = "none"
     """`regions`: boxes of the list that are called `face` are blurred."""
+    animated: Literal["first_frame", "all_frames", "refuse"] = "first_frame"
+    """What becomes of GIF, PNG, WebP and AVIF that move. `all_frames`: they keep their bytes and size, as do no other
+    images of these kinds; their frames together have at most `max_pixels`, and `detail` tells their number. One with
+    a box to blur gives its first frame all the same. `refuse`: `wrong_type`."""
+
+    @model_validator(mode="after")
+    def _keeps_what_it_may(self) -> Self:
+        if self.animated == "all_frames" and self.metadata == "strip":
+            raise ValueError(
+                "animated: 'all_frames' keeps files as received, and metadata = 'strip' cannot be done to them; take "
+                "animated = 'first_frame' or metadata = 'keep'"
+            )
+        return self
 
     def settled(self) -> Self:
         """These settings with the decoder that `auto` stands for here: decided once, for all workers of a run."""
@@ -72,7 +85,7 @@ class ImageConfig(RecipeTable):
 class Media:
     """A medium to store. `original_*` are upright pixels as received; `orientation` is what was applied.
 
-    Audio has no size.
+    Audio has no size. `detail` is what else there is to tell of it.
     """
 
     data: bytes
@@ -83,6 +96,7 @@ class Media:
     original_width: int | None
     original_height: int | None
     orientation: int
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +176,12 @@ def _treat_raster(body: bytes, mime: str, config: ImageConfig, boxes: tuple[Box,
     refusal = _judge_size(*image.size, config)
     if refusal is not None:
         return refusal
+    if config.animated != "first_frame" and (frames := animation.num_frames(image, mime)) > 1:
+        if config.animated == "refuse":
+            return Refusal(Status.WRONG_TYPE, f"animated, {frames} frames")
+        if not boxes:
+            return _as_it_moves(body, image, mime, frames, config)
+        image = raster.open_image(body, mime, config.max_pixels)
     profile = image.info.get("icc_profile") if config.icc == "srgb" else None
     retouch = Retouch(None if image.mode == "CMYK" else profile, boxes)
     loaded = raster.load(image, profile)
@@ -173,6 +193,12 @@ def _treat_raster(body: bytes, mime: str, config: ImageConfig, boxes: tuple[Box,
     pixels = shape(whole(loaded.pixels), geometry, loaded.turn, config.upscale)
     data = jpeg.encode(retouch.apply(pixels, geometry, width, height), config.quality)
     return _encoded(data, geometry, width, height, loaded.orientation)
+
+
+def _as_it_moves(body: bytes, image: Image.Image, mime: str, frames: int, config: ImageConfig) -> Media:
+    size = image.size
+    animation.check_frames(image, frames, config.max_pixels)
+    return Media(body, mime, animation.EXTENSIONS[mime], *size, *size, 1, f"{frames} frames")
 
 
 def _with_metadata(body: bytes, media: Media | Refusal, config: ImageConfig) -> Media | Refusal:

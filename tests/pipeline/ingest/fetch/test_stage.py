@@ -292,3 +292,15 @@ def test_connections_are_kept_only_for_hosts_with_more_to_fetch(web, serve, fetc
         fetch([once.url("/a"), web.url("/a"), web.url("/b")], config={"concurrency": 1, "ports": (web.port, once.port)})
         asked = [request.headers.get("connection") for request in (*once.seen, *web.seen)]
     assert asked == ["close", None, "close"]
+
+
+def test_a_picture_that_moves_is_stored_as_it_is_received(web, fetch):
+    frames = [Image.new("RGB", (32, 24), color) for color in ("red", "blue")]
+    out = io.BytesIO()
+    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:])
+    web.pages["/a"] = out.getvalue()
+    part = fetch([web.url("/a")], image={"size_px": 16, "animated": "all_frames"})
+    (row,) = part.rows
+    assert (row["outcome"], row["error_message"], row["detail"]) == ("success", None, "2 frames")
+    assert (row["mime"], row["width"], row["height"], row["member"]) == ("image/gif", 32, 24, f"{row['key']}.gif")
+    assert part.members[0] == (row["member"], out.getvalue())

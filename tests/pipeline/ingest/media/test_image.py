@@ -188,6 +188,37 @@ def test_the_first_frame_is_taken():
         assert pixels_of(treat_image(body, KEEP))[16, 16, 0] > 240
 
 
+def moving(kind, colors=("red", "lime", "blue")):
+    frames = [Image.new("RGB", (32, 24), color) for color in colors]
+    return saved(frames[0], kind, save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF"])
+def test_what_moves_keeps_all_frames_where_the_recipe_wants_them(kind):
+    config = ImageConfig(size_px=16, animated="all_frames")
+    body, still = moving(kind), saved(Image.new("RGB", (32, 24), "red"), kind)
+    media = treat_image(body, config)
+    assert media.data is body
+    assert (media.mime, media.extension) == (f"image/{kind.lower()}", kind.lower())
+    assert (media.width, media.height, media.original_width, media.detail) == (32, 24, 32, "3 frames")
+    assert (treat_image(still, config).mime, treat_image(still, config).detail) == ("image/jpeg", None)
+    face = treat_image(body, config, ((0, 0, 9, 9),))
+    assert (face.mime, face.detail) == ("image/jpeg", None)
+    assert refusal(body, animated="refuse") == Status.WRONG_TYPE
+    assert isinstance(treat_image(still, ImageConfig(animated="refuse")), Media)
+    assert refusal(body[: len(body) * 9 // 10], animated="all_frames") == Status.DECODE_ERROR
+    assert refusal(body, animated="all_frames", max_pixels=32 * 24 * 2) == Status.TOO_MANY_PIXELS
+
+
+def test_pages_do_not_move():
+    assert treat_image(moving("TIFF"), ImageConfig(animated="refuse")).mime == "image/jpeg"
+
+
+def test_files_kept_as_received_cannot_be_stripped():
+    with pytest.raises(ValueError, match="animated: 'all_frames' keeps files as received"):
+        ImageConfig(animated="all_frames", metadata="strip")
+
+
 def refusal(body, **config):
     media = treat_image(body, ImageConfig(**config))
     assert isinstance(media, Refusal), media
