@@ -68,16 +68,20 @@ class DualEncoder:
                 "Save the whole model again: model.save_pretrained(folder)."
             )
         self._model = model.to(self._device, self._dtype).eval()
-        self._mean = torch.tensor(self.preprocessing.mean, device=self._device)
-        self._std = torch.tensor(self.preprocessing.std, device=self._device)
+        how = self.preprocessing
+        mean, std = torch.tensor(how.mean, device=self._device), torch.tensor(how.std, device=self._device)
+        # (pixel * scale - mean) / std as one product and one sum
+        self._factor_C11 = (how.scale / std).view(-1, 1, 1)
+        self._shift_C11 = (-mean / std).view(-1, 1, 1)
 
     def images(self, pixels: np.ndarray) -> np.ndarray:
         """[B, height, width, 3] uint8, prepared -> [B, width] float32 of unit length."""
         import torch
 
         with torch.inference_mode():
-            values = torch.from_numpy(pixels).to(self._device).float() * self.preprocessing.scale
-            values = ((values - self._mean) / self._std).permute(0, 3, 1, 2)
+            values = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
+            values = values.to(torch.float32, memory_format=torch.contiguous_format)
+            values = values.mul_(self._factor_C11).add_(self._shift_C11)
             return _unit(self._model.get_image_features(pixel_values=values.to(self._dtype)))
 
     def tokens(self, texts: Sequence[str]) -> dict[str, np.ndarray]:

@@ -36,8 +36,8 @@ SOLID_STD = 2.0
 class PixelsScoreConfig(RecipeTable):
     """The `[score.pixels]` table."""
 
-    longest_px: int = Field(default=256, ge=16, le=4096)
-    """Longer side of the image that is looked at."""
+    longest_px: int = Field(default=160, ge=16, le=4096)
+    """Longer side of the image that is looked at. A larger one sees finer blur and costs more."""
 
 
 class PixelsScore:
