@@ -52,7 +52,8 @@ class Fetch:
         self.config = config
         self.image = image.settled()
         self.media = media
-        self.resources = Resources(cpus=config.cpus, turns="shared")
+        has_pace = config.robots == "respect" or config.per_host_rate_hz is not None
+        self.resources = Resources(cpus=config.cpus, turns="shared" if has_pace else "own")
 
     def settings(self) -> Any:
         """All settings but those of speed."""
