@@ -45,6 +45,7 @@ VERBS = {
     "eval": Verb("cluster.verbs.train:evaluate", "evaluate a run or an exported folder on a dataset", (FORMS,)),
     "export": Verb("cluster.verbs.train:export", "write a run's model as a transformers folder", (FORMS,)),
     "show": Verb("cluster.verbs.look:show", "what ships, what a recipe resolves to, what a dataset holds", (FORMS,)),
+    "subset": Verb("cluster.verbs.look:subset", "write the uids of the kept rows as a DataComp subset file", (FORMS,)),
     "probe": Verb("cluster.verbs.probe:probe", "fit a linear probe on stored embeddings from labelled rows", (FORMS,)),
     "report": Verb("cluster.verbs.look:report", "one HTML page: funnel, gallery, curves", (FORMS,)),
     "verify": Verb("cluster.verbs.look:verify", "re-read a dataset and prove it against its records", (FORMS,)),
@@ -119,7 +120,12 @@ def _own_arguments(name: str, sub: argparse.ArgumentParser) -> None:
         case "export":
             add("run", metavar="RUN", help="run folder; the model goes to RUN/export")
         case "show":
-            add("what", metavar="WHAT", nargs="?", help="a recipe, a site or a dataset folder; default: all that ships")
+            add("what", metavar="WHAT", nargs="?", help="a recipe, rules/SET, a site or a dataset; default: all that ships")
+            add("--dropped", metavar="RULE", help="a sample of the rows of a dataset that RULE dropped")
+            add("--rows", type=int, default=10, help="rows of that sample (10)")
+        case "subset":
+            add("dataset", metavar="DATASET", help="dataset folder")
+            add("--out", required=True, help="the file, such as kept.npy")
         case "probe":
             add("action", metavar="ACTION", choices=["fit"], help="fit: labelled rows -> a safetensors file")
             add("dataset", metavar="DATASET", help="dataset folder whose embeddings to take")

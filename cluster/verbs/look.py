@@ -1,4 +1,4 @@
-"""show, report, verify: look at recipes and datasets without changing them."""
+"""show, subset, report, verify: look at recipes and datasets without changing them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from pipeline.errors import AskedWrongly, nearest
 from pipeline.recipe import load, shipped_recipes
 from pipeline.store import Store
 
+RULES = "rules/"
+"""Before the name of a rule set, since a recipe may have the same name."""
 LISTS = {"dataset recipes": "pipeline", "training recipes": "pretrain", "sites": "cluster"}
 
 
 def show(options: argparse.Namespace) -> dict[str, Any]:
     """List what ships, or show one recipe, one site or one dataset."""
     if options.what is None:
+        if options.dropped is not None:
+            raise AskedWrongly("--dropped wants a dataset: pairmill show DATASET --dropped RULE.")
         return _show_all(options)
     dataset = Store(options.what)
+    if options.dropped is not None:
+        return _show_dropped(options, _dataset(options.what))
     if dataset.exists("dataset.json"):
         from pipeline.funnel import read_funnel
 
@@ -44,9 +50,7 @@ def verify(options: argparse.Namespace) -> dict[str, Any]:
     """Re-read every committed file; `failed` where anything is not what its record says."""
     from pipeline.shard.verify import verify as verify_dataset
 
-    dataset = Store(options.dataset)
-    if not dataset.exists("dataset.json"):
-        raise AskedWrongly(f"{options.dataset}: holds no dataset (no dataset.json). Name a dataset folder.")
+    dataset = _dataset(options.dataset)
     problems = verify_dataset(dataset)
     for problem in problems:
         sys.stderr.write(f"{problem}\n")
@@ -54,20 +58,55 @@ def verify(options: argparse.Namespace) -> dict[str, Any]:
     return {"problems": [str(problem) for problem in problems], "failed": bool(problems)}
 
 
+def subset(options: argparse.Namespace) -> dict[str, Any]:
+    """Write the uids of the kept rows as DataComp publishes its subsets."""
+    from pipeline.filter.subset import write_subset
+
+    rows = write_subset(_dataset(options.dataset), Path(options.out))
+    sys.stderr.write(f"wrote {rows:,} uids to {Path(options.out).resolve()}\n")
+    return {"subset": str(Path(options.out).resolve()), "rows": rows}
+
+
+def _dataset(url: str) -> Store:
+    dataset = Store(url)
+    if not dataset.exists("dataset.json"):
+        raise AskedWrongly(f"{url}: holds no dataset (no dataset.json). Name a dataset folder.")
+    return dataset
+
+
+def _show_dropped(options: argparse.Namespace, dataset: Store) -> dict[str, Any]:
+    """A few rows that a rule dropped, one block each, with the columns that say something."""
+    from pipeline.filter.dropped import sample_dropped
+
+    if options.rows < 1:
+        raise AskedWrongly(f"--rows is {options.rows}; it may be 1 or more.")
+    rows = sample_dropped(dataset, options.dropped, options.rows)
+    lines = []
+    for row in rows:
+        lines += [f"{name:<32}{value}" for name, value in row.items() if value is not None] + [""]
+    return _say(options, {"dataset": options.what, "dropped_by": options.dropped, "rows": rows}, lines[:-1])
+
+
 def _show_all(options: argparse.Namespace) -> dict[str, Any]:
+    from pipeline.filter.rules import rule_sets
+
     found = {title: shipped_recipes(package) for title, package in LISTS.items()}
+    found["rule sets"] = {f"{RULES}{name}": path for name, path in rule_sets().items()}
     lines = []
     for title, files in found.items():
         lines.append(f"{title}:")
-        lines += [f"  {name:<18} {_first_comment(path)}" for name, path in files.items()]
+        lines += [f"  {name:<26} {_first_comment(path)}" for name, path in files.items()]
     return _say(options, {title: sorted(files) for title, files in found.items()}, lines)
 
 
 def _resolve(what: str) -> dict[str, Any]:
     """The resolved settings of a recipe or a site, whichever `what` is."""
     from pipeline.curate import DatasetRecipe
+    from pipeline.filter.rules import read_rule_set, rule_sets
     from pretrain.recipe import TrainingRecipe
 
+    if what.startswith(RULES) and what.removeprefix(RULES) in rule_sets():
+        return read_rule_set(what.removeprefix(RULES)).model_dump(mode="json", exclude_none=True)
     models = {"pipeline": DatasetRecipe, "pretrain": TrainingRecipe, "cluster": Site}
     for package, model in models.items():
         if what in shipped_recipes(package):
@@ -77,6 +116,7 @@ def _resolve(what: str) -> dict[str, Any]:
         package = "pipeline" if "[source]" in text else "pretrain" if "[model" in text else "cluster"
         return load(models[package], what, package=package).model_dump(mode="json")
     names = [name for package in models for name in shipped_recipes(package)]
+    names += [f"{RULES}{name}" for name in rule_sets()]
     raise AskedWrongly(f"{what}: no dataset folder, recipe or site. {nearest(what, names)}")
 
 

@@ -229,13 +229,7 @@ def _reasons_of_fetch(outcome: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
 
 
 def _write(local: Path, verdict: pa.Table) -> Path:
-    """One row group; a dictionary where words repeat, none for keys, which do not."""
-    pq.write_table(
-        verdict,
-        local,
-        compression="zstd",
-        row_group_size=max(verdict.num_rows, 1),
-        use_dictionary=["dropped_by"],
-        write_statistics=["dropped_by"],
-    )
+    """One row group, read whole and so without statistics; a dictionary where values repeat, none for keys."""
+    how: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["dropped_by", "weight"], "write_statistics": False}
+    pq.write_table(verdict, local, row_group_size=max(verdict.num_rows, 1), **how)
     return local
