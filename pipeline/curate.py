@@ -29,6 +29,7 @@ from pipeline.filter.quantiles import whole_numbers
 from pipeline.filter.rules import VerdictConfig
 from pipeline.filter.score import ScoreStage
 from pipeline.filter.scorers import check_scorers, scorers_of
+from pipeline.filter.scorers.centroids import CentroidsScoreConfig
 from pipeline.filter.scorers.clip import ClipScoreConfig
 from pipeline.filter.scorers.concepts import ConceptsScoreConfig
 from pipeline.filter.scorers.image import ImageScoreConfig
@@ -84,6 +85,8 @@ class ScoreConfig(RecipeTable):
     """More of them, each under its own name: `[score.models.clip_l14]` writes `clip_l14.similarity`."""
     probe: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ProbeScoreConfig] = Field(default={})
     """Probes on their embeddings, such as aesthetic or NSFW: `[score.probe.aesthetic]` writes `probe.aesthetic`."""
+    centroids: CentroidsScoreConfig | None = None
+    """The nearest of given centroids, for DataComp's image-based rules."""
     text_in_image: TextInImageConfig | None = None
     """Text that can be read in the image, and similarity without it."""
     duplicates: DuplicatesConfig = DuplicatesConfig()

@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.errors import RecipeError
 from pipeline.filter.score import Scorer
+from pipeline.filter.scorers.centroids import CentroidsScore
 from pipeline.filter.scorers.clip import ClipScore
 from pipeline.filter.scorers.concepts import ConceptsScore
 from pipeline.filter.scorers.image import ImageScore
@@ -21,7 +22,7 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
 """Name of a table under `[score]` -> its scorer. Duplicates are a global step and stand beside: duplicates.py."""
 
 
-TAKEN = ("duplicates", "record", "probe", "text_in_image", "models", "key")
+TAKEN = ("duplicates", "record", "list", "centroids", "probe", "text_in_image", "models", "key")
 """Other words before the dot of a column."""
 
 
@@ -37,8 +38,10 @@ def scorers_of(tables: Any) -> dict[str, Scorer]:
         encoder = found.get(tables.text_in_image.embeddings or "")
         model = encoder if isinstance(encoder, ClipScore) else None
         found["text_in_image"] = TextInImageScore(tables.text_in_image, model)
+    encoders = {name: scorer.checkpoint for name, scorer in found.items() if isinstance(scorer, ClipScore)}
+    if getattr(tables, "centroids", None) is not None:
+        found["centroids"] = CentroidsScore(tables.centroids, encoders)
     if getattr(tables, "probe", {}):
-        encoders = {name: scorer.checkpoint for name, scorer in found.items() if isinstance(scorer, ClipScore)}
         found["probe"] = ProbeScore(tables.probe, encoders)
     return found
 
