@@ -53,6 +53,16 @@ def find_columns(folder: Folder, of_rules: Sequence[str]) -> list[ScoreColumn]:
     return found
 
 
+def names_to_read(columns: Sequence[ScoreColumn]) -> dict[str, list[str]]:
+    """Scorer -> the columns that are counted; lists, bytes and hashes are never read."""
+    found: dict[str, list[str]] = {}
+    for column in columns:
+        names = found.setdefault(column.scorer, [])
+        if column.form != "other" or is_cluster(column.name):
+            names.append(column.name)
+    return found
+
+
 def column_of(scorer: str, field: pa.Field) -> ScoreColumn:
     """What a column is, by its type and name."""
     name, type_ = field.name, field.type

@@ -24,6 +24,11 @@ SPREAD = 20.0
 FAR = 1.0
 """A tail that would make the axis longer by this share is left out of the drawing, but for the 0.1 % quantile."""
 
+_EXACT = 2.0**50
+"""Whole numbers below have exact halves between them."""
+_MOST = 1e300
+"""Differences of numbers below are finite."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -132,7 +137,9 @@ def choose_axis(sample: np.ndarray, lines: Sequence[float] = (), *, is_whole: bo
     values = sample[np.isfinite(sample)].astype(np.float64)
     if not len(values):
         return Axis(np.array([0.0, 1.0]))
+    values = np.clip(values, -_MOST, _MOST)
     low, high = float(values.min()), float(values.max())
+    is_whole = is_whole and max(-low, high) < _EXACT
     shift = 1.0 if is_whole and low == 0 else 0.0
     middle, most = np.quantile(values + shift, [0.5, 0.99])
     is_log = low + shift > 0 and most >= SPREAD * middle
@@ -141,8 +148,10 @@ def choose_axis(sample: np.ndarray, lines: Sequence[float] = (), *, is_whole: bo
     if is_whole:
         low, high = (10**first - shift, 10**last - shift) if is_log else (first, last)
         return Axis(_whole_edges(round(low), round(high), is_log, shift), "log" if is_log else "linear", shift)
-    if first == last:
-        first, last = first - 0.5, last + 0.5
+    size = max(abs(first), abs(last))
+    if last - first <= 1e-9 * size or first == last:
+        beside = max(0.5, 0.01 * size) if not is_log else 0.5
+        first, last = first - beside, last + beside
     if is_log:
         edges = 10 ** np.linspace(first, last, BINS + 1)
         for end, bound in ((0, low), (-1, high)):  # powers of logarithms come back a little off

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.report.chart import histogram
-from cluster.report.columns import ScoreColumn
+from cluster.report.columns import ScoreColumn, names_to_read
 from cluster.report.folder import Folder
 from cluster.report.histogram import Axis, Counts, choose_axis
 from cluster.report.part import DROPPED, KEPT, TONES, UNJUDGED, PartView
@@ -36,10 +36,7 @@ class ScoreSurvey:
         self.by_scorer: dict[str, list[ScoreColumn]] = {}
         for column in self.columns:
             self.by_scorer.setdefault(column.scorer, []).append(column)
-        self.names = {
-            scorer: [column.name for column in columns if column.scorer == scorer and column.form != "other"]
-            for scorer in {column.scorer for column in columns}
-        }
+        self.names = names_to_read(columns)
         self.lines = {
             column.full: [line for rule in rules for line in rule.lines if line.column == column.full]
             for column in self.columns
