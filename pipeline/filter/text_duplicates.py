@@ -28,7 +28,7 @@ from pipeline.commit import Commit
 from pipeline.engine import Engine
 from pipeline.filter.clusters import cluster_rows, node_rows
 from pipeline.filter.components import EDGES, find_components
-from pipeline.filter.text.choice import Which, chosen_texts
+from pipeline.filter.text.choice import Which, chosen_text, row_texts
 from pipeline.filter.text.minhash import Bands, band_hashes, choose_bands
 from pipeline.filter.text.shingles import Kind, plain, shingles
 from pipeline.filter.text_pairs import first_of_pair, verified_pairs
@@ -103,7 +103,7 @@ class TextScatter(Scatter):
         with work.dataset.open(f"raw/{part.id}.parquet") as stream:
             raw = pq.read_table(stream, columns=["key", "outcome", "texts"])
         fetched = pc.equal(raw.column("outcome"), Status.SUCCESS.value).to_numpy()
-        texts = [plain(text) for text in chosen_texts(raw.column("texts").to_pylist(), self.config.which)]
+        texts = [plain(chosen_text(row, self.config.which)) for row in row_texts(raw.column("texts"))]
         at = np.flatnonzero(fetched & np.array([text != "" for text in texts], bool))
         chosen = [texts[row] for row in at.tolist()]
         nodes = np.fromiter(map(_hash, chosen), np.uint64, len(chosen))

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipeline.filter.named_file import content_sha256, named_file, state_of
 from pipeline.filter.ranges import ranged
-from pipeline.filter.text.choice import Which, chosen_text
+from pipeline.filter.text.choice import Which, chosen_text, row_texts
 from pipeline.filter.text.entries import Case, Entries, read_entries
 from pipeline.recipe import RecipeTable
 from pipeline.stage import Resources
@@ -63,14 +63,14 @@ class ConceptsScore:
     def __call__(self, table: pa.Table) -> pa.Table:
         """Search the texts of each row, one by one: no entry lies across two."""
         entries = self._entries()
-        found = [self._matches(entries, texts or ()) for texts in table.column("texts").to_pylist()]
+        found = [self._matches(entries, texts) for texts in row_texts(table.column("texts"))]
         counts = np.fromiter(map(len, found), np.int32, len(found))
         return pa.table({"matches": found, "num_matches": counts}, schema=self.writes)
 
-    def _matches(self, entries: Entries, texts: Sequence[dict[str, Any]]) -> list[int]:
+    def _matches(self, entries: Entries, texts: Sequence[str]) -> list[int]:
         if self.config.which != "all" or len(texts) == 1:
             return entries.matches(chosen_text(texts, self.config.which))
-        return sorted({number for text in texts for number in entries.matches(text["text"] or "")})
+        return sorted({number for text in texts for number in entries.matches(text)})
 
     def _file(self) -> Path:
         return named_file(self.config.entries, _SETTING, "a file with one entry per line")

@@ -19,7 +19,7 @@ import pyarrow as pa
 from pipeline.errors import MissingExtra, RecipeError
 from pipeline.filter.named_file import content_sha256, named_file, state_of
 from pipeline.filter.ranges import ranged
-from pipeline.filter.text.choice import Which, chosen_texts
+from pipeline.filter.text.choice import Which, chosen_text, row_texts
 from pipeline.recipe import RecipeTable
 from pipeline.stage import Resources
 
@@ -71,7 +71,7 @@ class LanguageScore:
     def __call__(self, table: pa.Table) -> pa.Table:
         """The model's first guess for one text of each row."""
         self.setup()
-        texts = chosen_texts(table.column("texts").to_pylist(), self.config.which)
+        texts = [chosen_text(row, self.config.which) for row in row_texts(table.column("texts"))]
         guesses = [self._guess(text.replace("\n", " ")) for text in texts]
         langs, probs = zip(*guesses, strict=True) if guesses else ((), ())
         return pa.table([pa.array(langs, pa.string()), pa.array(probs, pa.float32())], schema=self.writes)

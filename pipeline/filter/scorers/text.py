@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipeline.filter.ranges import ranged
 from pipeline.filter.text.boilerplate import boilerplate_facts
 from pipeline.filter.text.characters import character_facts, class_table
-from pipeline.filter.text.choice import Which, chosen_texts
+from pipeline.filter.text.choice import Which, chosen_text, row_texts
 from pipeline.filter.text.parts_of_speech import part_of_speech_facts
 from pipeline.filter.text.personal import personal_facts
 from pipeline.filter.text.word_list import WordList
@@ -118,15 +118,15 @@ class TextScore:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Score one text of each row; a row without texts counts as the empty text."""
-        rows = table.column("texts").to_pylist()
-        texts = chosen_texts(rows, self.config.which)
+        rows = row_texts(table.column("texts"))
+        texts = [chosen_text(row, self.config.which) for row in rows]
         column = pa.array(texts, pa.large_string())
         columns: dict[str, Any] = {
             **character_facts(texts),
             **word_facts(texts),
             **personal_facts(column),
             **boilerplate_facts(column),
-            "num_texts": [len(texts or ()) for texts in rows],
+            "num_texts": list(map(len, rows)),
         }
         if self.config.parts_of_speech == "english":
             columns |= part_of_speech_facts(texts)

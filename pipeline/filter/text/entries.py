@@ -38,33 +38,44 @@ class Entries:
 
     def __init__(self, entries: Sequence[str], case: Case = "keep") -> None:
         self.case = case
-        self._ids: dict[str, int] = {}
-        longer: dict[str, set[int]] = {}
+        self._words: dict[str, int] = {}
+        self._runs: dict[str, int] = {}
+        """Entries of three tokens and more."""
+        self._pairs: dict[str, tuple[int, ...]] = {}
+        """Two tokens -> the entry they are, -1 where they are none, and the lengths of runs that begin with them."""
+        shared: dict[tuple[int, ...], tuple[int, ...]] = {}
         for number, entry in enumerate(entries):
             entry = entry.lower() if case == "lower" else entry
-            if entry:
-                self._ids.setdefault(entry, number)
-                tokens = entry.split(" ")
-                if len(tokens) > 2:
-                    longer.setdefault(f"{tokens[0]} {tokens[1]}", set()).add(len(tokens))
-        self._longer = {pair: tuple(sorted(lengths)) for pair, lengths in longer.items()}
-        """First two tokens of entries of three and more -> how many tokens those have."""
+            first, *rest = entry.split(" ")
+            if not rest:
+                self._words.setdefault(first, number)
+                continue
+            pair = f"{first} {rest[0]}"
+            known, *lengths = self._pairs.get(pair, (-1,))
+            if len(rest) == 1:
+                known = number if known < 0 else known
+            else:
+                self._runs.setdefault(entry, number)
+                lengths = sorted({*lengths, 1 + len(rest)})
+            found = (known, *lengths)
+            self._pairs[pair] = shared.setdefault(found, found) if known < 0 else found
+        self._words.pop("", None)  # an empty line is no entry
 
     def matches(self, text: str) -> list[int]:
         """The ids of the entries that the text holds, each once, in ascending order."""
         # the first and the last token lie outside the outer spaces
         tokens = spaced(text.lower() if self.case == "lower" else text).split(" ")[1:-1]
-        ids, longer = self._ids, self._longer
-        found = {ids[token] for token in tokens if token in ids}
-        for i, (first, second) in enumerate(pairwise(tokens)):
-            pair = f"{first} {second}"
-            if pair in ids:
-                found.add(ids[pair])
-            for length in longer.get(pair, ()):
-                run = tokens[i : i + length]
-                if len(run) == length and (entry := " ".join(run)) in ids:
-                    found.add(ids[entry])
-        return sorted(found)
+        found = set(map(self._words.get, tokens))
+        for i, pair in enumerate(map(self._pairs.get, map(" ".join, pairwise(tokens)))):
+            if pair is not None:
+                found.add(pair[0])
+                for length in pair[1:]:
+                    run = tokens[i : i + length]
+                    if len(run) == length:
+                        found.add(self._runs.get(" ".join(run)))
+        found.discard(None)
+        found.discard(-1)
+        return sorted(found)  # type: ignore[type-var]
 
 
 def read_entries(path: str, setting: str) -> list[str]:
