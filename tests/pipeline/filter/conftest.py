@@ -68,4 +68,5 @@ def full_row(row):
         "regions": row.get("regions"),
         "bytes": 1000 if fetched else None,
         "meta": row.get("meta"),
+        "uid": row.get("uid"),
     }

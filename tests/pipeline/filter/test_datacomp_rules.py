@@ -33,7 +33,7 @@ from pipeline.record import FETCHED
 from pipeline.stage import Made, Part
 from pipeline.store import Store
 
-WORDS = "a red dog runs on the green grass der Hund läuft über die Wiese le chien noir 123 IMG_001 sofa x".split()
+SENTENCE = "a red dog runs on the green grass der Hund läuft über die Wiese le chien noir 123 IMG_001 sofa x"
 ENTRIES = ["dog", "sofa", "grass"]
 PARTS = 3
 L14, B32 = "list.clip_l14_similarity_score", "list.clip_b32_similarity_score"
@@ -45,7 +45,7 @@ def captions(rng, rows):
     real = []
     if data:
         real = pq.read_table(Path(data) / "url_lists/laion_like_1000.parquet").column("TEXT").to_pylist()
-    drawn = [" ".join(rng.choice(WORDS, rng.integers(0, 9))) for _ in range(rows - len(real) // 2)]
+    drawn = [" ".join(rng.choice(SENTENCE.split(), rng.integers(0, 9))) for _ in range(rows - len(real) // 2)]
     return [*(text or "" for text in real[: rows - len(drawn)]), *drawn]
 
 
@@ -84,7 +84,10 @@ def judged_pool(request, tmp_path_factory):
     for number in range(PARTS):
         rows = candidates.slice(number * size, size).to_pylist()
         places = range(number * size, number * size + len(rows))
-        made = [{**row, **fetched_fields(table, place), "uid": row["source_id"]} for row, place in zip(rows, places)]
+        made = [
+            {**row, **fetched_fields(table, place), "uid": row["source_id"]}
+            for row, place in zip(rows, places, strict=True)
+        ]
         local = folder / "raw.parquet"
         pq.write_table(pa.Table.from_pylist(made, FETCHED), local)
         part = f"{number:05d}"

@@ -30,8 +30,9 @@ EVERYTHING = (
     }
 )
 NAMES = (
-    "cc3m", "cc12m", "laion-400m", "laion-2b", "laion-aesthetics-v1", "datacomp-basic", "datacomp-clip", "datacomp-text",
-    "datacomp-image", "datacomp-intersection", "datacomp-laion2b", "t-mars", "semdedup", "metaclip", "dfn",
+    "cc3m", "cc12m", "laion-400m", "laion-2b", "laion-aesthetics-v1", "datacomp-basic", "datacomp-clip",
+    "datacomp-text", "datacomp-image", "datacomp-intersection", "datacomp-laion2b", "t-mars", "semdedup",
+    "metaclip", "dfn",
 )  # fmt: skip
 
 
@@ -91,7 +92,10 @@ def thresholds(name):
         ("datacomp-clip", ["top(clip.similarity, 0.3)"]),
         ("datacomp-laion2b", [("clip.similarity", ">=", 0.28)]),
         ("datacomp-image", [("text.num_words", ">", 1), ("text.num_chars", ">", 5)]),
-        ("datacomp-intersection", [("text.num_words", ">", 1), ("text.num_chars", ">", 5), "top(clip.similarity, 0.3)"]),
+        (
+            "datacomp-intersection",
+            [("text.num_words", ">", 1), ("text.num_chars", ">", 5), "top(clip.similarity, 0.3)"],
+        ),
         ("t-mars", ["top(text_in_image.masked_similarity, 0.5)"]),
         ("semdedup", [("semantic.distance", ">=", 0.01)]),
         ("dfn", ["top(clip.similarity, 0.15)"]),

@@ -1,4 +1,4 @@
-"""Whole columns against one row at a time: every drawn expression comes with a function of a row, written by hand here."""
+"""Whole columns against one row at a time: every drawn expression comes with a function of a row, made beside it."""
 
 import math
 import operator

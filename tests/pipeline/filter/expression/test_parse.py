@@ -16,7 +16,7 @@ from pipeline.filter.expression.render import render
         ("0.1 < a.b <= 1e-3", "(0.1 < a.b) and (a.b <= 0.001)"),
         ("a.b - 1 - 2 * -c.d", "(a.b - 1) - (2 * (-c.d))"),
         ("not not a.b", "not (not a.b)"),
-        ("a.b not in ['x', 'say \"hi\"', -2]", "not (a.b in [\"x\", 'say \"hi\"', -2])"),
+        ("a.b not in ['x', 'say \"hi\"', -2]", 'not (a.b in ["x", \'say "hi"\', -2])'),
         ("`a`.`my column` == null", "a.`my column` == null"),
         ("semantic.rank_eps_0.05 == 0", "semantic.rank_eps_0.05 == 0"),
         ("f ( a.b , 'x' )", 'f(a.b, "x")'),
@@ -66,18 +66,15 @@ def test_what_is_no_expression_is_told_with_its_place(text, at, words):
 
 @pytest.mark.parametrize(
     "text",
-    ["(" * 1000 + "1", "-" * 3000 + "1", "not " * 900 + "a.b", "1" + "+1" * 1900, "f(" * 900, "1 < " * 900 + "1"],
+    ["(" * 1000 + "1", "-" * 3000 + "1", "not " * 900 + "a.b", "1" + "+1" * 1900, "f(" * 900],
 )
 def test_depth_is_bounded(text):
-    try:
+    with pytest.raises(ExpressionError, match="levels deep"):
         parse(text)
-    except ExpressionError as error:
-        assert "levels deep" in str(error)
-    else:
-        assert text.startswith("1 < ")  # a chain is flat
 
 
 def test_length_is_bounded():
+    assert parse("1 < " * 900 + "1").depth == 3
     assert parse(" or ".join(["a.b"] * 500)).depth == 2
     with pytest.raises(ExpressionError, match=rf"4001 characters; at most {MAX_CHARS}"):
         parse("1" * (MAX_CHARS + 1))
