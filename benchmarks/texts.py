@@ -187,7 +187,7 @@ def scale(captions, rows):
         show(
             rows=rows, seconds=round(time.monotonic() - began, 1), cpu_s=round(time.process_time() - cpu, 1),
             rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            duplicates=sum(sum(commit.counts.values()) for commit in made.values()),
+            duplicates=sum(commit.counts["duplicates"] for commit in made.values()),
         )  # fmt: skip
 
 

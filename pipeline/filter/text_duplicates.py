@@ -28,9 +28,10 @@ from pipeline.commit import Commit
 from pipeline.engine import Engine
 from pipeline.filter.clusters import cluster_rows, node_rows
 from pipeline.filter.components import EDGES, find_components
+from pipeline.filter.media import batch_bounds
 from pipeline.filter.text.choice import Which, chosen_text, row_texts
 from pipeline.filter.text.minhash import Bands, band_hashes, choose_bands
-from pipeline.filter.text.shingles import Kind, plain, shingles
+from pipeline.filter.text.shingles import BATCH_BYTES, BATCH_TEXTS, Kind, plain, shingles
 from pipeline.filter.text_pairs import first_of_pair, verified_pairs
 from pipeline.recipe import RecipeTable
 from pipeline.record import Status
@@ -149,10 +150,12 @@ class BandScatter(Scatter):
         bands = self.config.bands()
         orders = [np.zeros(0, np.uint64)]
         nodes = [np.zeros(0, np.uint64)]
-        for batch in table.to_batches(max_chunksize=50_000):  # shingles take some kilobytes a text
-            found = shingles(batch.column("text").to_pylist(), self.config.shingles, self.config.shingle_size)
+        sizes = pc.binary_length(table.column("text")).to_numpy()
+        for start, end in batch_bounds(sizes, BATCH_TEXTS, BATCH_BYTES):
+            some = table.slice(start, end - start)
+            found = shingles(some.column("text").to_pylist(), self.config.shingles, self.config.shingle_size)
             orders += band_hashes(found, bands)
-            nodes += [batch.column("node").to_numpy()] * bands.num_bands
+            nodes += [some.column("node").to_numpy()] * bands.num_bands
         return pa.table({"order": np.concatenate(orders), "node": np.concatenate(nodes)})
 
 

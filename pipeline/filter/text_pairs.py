@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.commit import Commit
 from pipeline.engine import Engine
 from pipeline.filter.components import EDGES
-from pipeline.filter.text.shingles import shingles, similarities
+from pipeline.filter.media import batch_bounds
+from pipeline.filter.text.shingles import BATCH_BYTES, BATCH_TEXTS, shingles, similarities
 from pipeline.shuffle import Gather, Scatter, read_bucket, shuffle, spread
 from pipeline.stage import Made, Part, Workspace
 
 if TYPE_CHECKING:
     from pipeline.filter.text_duplicates import TextDuplicatesConfig
 
-_COMPARED = 50_000
-"""Pairs compared in one go; some kilobytes each."""
 Side = Literal["node", "other"]
 
 
@@ -128,8 +128,9 @@ class SimilarPairs(_TextJoin):
         pairs = pairs.append_column("second", _texts_of(texts, pairs.column("other").to_numpy()))
         kind, size = self.config.shingles, self.config.shingle_size
         kept = [EDGES.empty_table()]
-        for start in range(0, pairs.num_rows, _COMPARED):
-            some = pairs.slice(start, _COMPARED)
+        sizes = [pc.binary_length(pairs.column(name)).to_numpy() for name in ("text", "second")]
+        for start, end in batch_bounds(sizes[0] + sizes[1], BATCH_TEXTS, BATCH_BYTES):
+            some = pairs.slice(start, end - start)
             sides = [shingles(some.column(name).to_pylist(), kind, size) for name in ("text", "second")]
             # a share of whole numbers is the nearest double to it, as the threshold is: equal ones are equal
             kept.append(some.select(EDGES.names).filter(pa.array(similarities(*sides) >= self.config.threshold)))

@@ -21,6 +21,10 @@ Kind = Literal["characters", "words"]
 MAX_CHARS = 10_000
 """Of a longer text, so many characters are compared."""
 
+BATCH_BYTES = 2 << 20
+"""Bytes of text to make shingles of in one go; memory is about 150 times as much."""
+BATCH_TEXTS = 50_000
+
 _WORD = re.compile(r"\w+")
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 

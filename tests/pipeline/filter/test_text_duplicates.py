@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.filter import text_duplicates
+from pipeline.filter import text_duplicates, text_pairs
 from pipeline.filter.steps import STEPS, check_steps
 from pipeline.filter.text.minhash import band_hashes
 from pipeline.filter.text.shingles import plain, shingles
@@ -146,6 +146,14 @@ def test_a_crowd_of_one_caption_with_numbers_is_one_cluster(raw_parts):
     (found,) = run(raw_parts, [rows], "ds", TextDuplicatesConfig())
     copies = np.array([row["copies"] for row in found])
     assert (copies > 570).mean() > 0.95
+
+
+def test_the_size_of_batches_does_not_matter(raw_parts, monkeypatch):
+    rows = [{"id": str(i), "texts": [f"a red dog of {i % 7} on the lawn {i % 3}"]} for i in range(30)]
+    whole = run(raw_parts, [rows], "whole", TextDuplicatesConfig(threshold=0.9))
+    for module in (text_duplicates, text_pairs):
+        monkeypatch.setattr(module, "BATCH_BYTES", 50)
+    assert run(raw_parts, [rows], "parts", TextDuplicatesConfig(threshold=0.9)) == whole
 
 
 def test_it_is_a_step_that_needs_no_scorer():
