@@ -10,6 +10,7 @@ depends on the change.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +20,12 @@ from pydantic import Field, ValidationError
 
 from pipeline.commit import Commit, read_commits
 from pipeline.engine import Engine, EngineConfig, Progress, ray_session
-from pipeline.errors import AskedWrongly, RecipeError
+from pipeline.errors import AskedWrongly, RecipeError, nearest
 from pipeline.filter.balance import BalanceConfig
 from pipeline.filter.decontaminate import DecontaminateConfig
 from pipeline.filter.duplicates import COLUMNS as DUPLICATES_COLUMNS
 from pipeline.filter.duplicates import DuplicatesConfig, find_duplicates
+from pipeline.filter.expression.check import LIST_TABLE
 from pipeline.filter.near_duplicates import NearDuplicatesConfig
 from pipeline.filter.quantiles import whole_numbers
 from pipeline.filter.rules import VerdictConfig
@@ -54,12 +56,15 @@ from pipeline.ingest.media.image import ImageConfig
 from pipeline.ingest.media.probe import MediaConfig, load_av
 from pipeline.ingest.read import Ingest, IngestConfig
 from pipeline.ingest.sources import AnySource, open_source
+from pipeline.ingest.sources.source import Source
 from pipeline.recipe import RecipeTable, check
 from pipeline.shard.plan import ShardConfig
 from pipeline.shard.write import write_shards
 from pipeline.stage import Part
 from pipeline.store import Store
 
+LOOKED_AT_ROWS = 1_000
+"""Rows of a list in which the columns that rules name have to appear."""
 FORMAT = 1
 """Version of the dataset folder's layout."""
 
@@ -151,9 +156,10 @@ def check_recipe(recipe: DatasetRecipe) -> None:
     recipe = with_needed_scorers(recipe)
     check_scorers(scorers_of(recipe.score))
     check_steps(recipe.score, scorers_of(recipe.score))
-    _check_verdict(recipe)
+    verdict = _check_verdict(recipe)
     source = open_source(recipe.source)
     source.check()
+    _check_list_columns(source, verdict)
     if source.medium != "image":
         load_av()
     _check_fetcher(recipe)
@@ -197,6 +203,23 @@ def _table_of(name: str) -> type[RecipeTable]:
     """The class of the table `[score.<name>]`, out of `Class | None`."""
     choices = get_args(ScoreConfig.model_fields[name].annotation)
     return next(choice for choice in choices if isinstance(choice, type) and issubclass(choice, RecipeTable))
+
+
+def _check_list_columns(source: Source, verdict: Verdict) -> None:
+    """Refuse a rule on `list.<column>` where the list has no such column: none of its first rows does."""
+    wanted = [name.removeprefix(f"{LIST_TABLE}.") for name in verdict.columns if name.startswith(f"{LIST_TABLE}.")]
+    if not wanted:
+        return
+    file = source.files()[0]
+    there: set[str] = set()
+    for row in itertools.islice(source.rows(file), LOOKED_AT_ROWS):
+        there.update(row.meta)
+    for column in wanted:
+        if column not in there:
+            raise RecipeError(
+                f"verdict: list.{column}: no column of the list {file.path}, by its first {LOOKED_AT_ROWS:,} rows. "
+                f"{nearest(column, there) or 'That list has no further columns.'}"
+            )
 
 
 def _check_fetcher(recipe: DatasetRecipe) -> None:
