@@ -4,8 +4,9 @@
 
 Takes COCO photos, brought to 256 px as the fetcher does (the shorter side, quality 95), repeated to N rows of one raw
 part. The checkpoint of `clip` has random weights: towers of one layer of width 64 at 224 px, so that what is left is
-the loader (reading, decoding, resizing, tokens), and towers of the size of ViT-B/32, on the CPU. Each runs in a process
-of its own with one torch thread. Prints one JSON line: rows per CPU-second (user and system, all threads) and peak memory.
+the loader (reading, decoding, resizing, tokens), and towers of the size of ViT-B/32, on the CPU. Each runs in a
+process of its own with one torch thread. Prints one JSON line: rows per CPU-second (user and system, all threads) and
+peak memory.
 """
 
 import argparse
