@@ -50,9 +50,7 @@ def sample_dropped(dataset: Store, reason: str, rows: int) -> list[dict[str, Any
     return [found[key] for _, key, _, _ in chosen]
 
 
-def _candidates(
-    dataset: Store, judged: dict[str, Commit], reason: str
-) -> Iterator[tuple[float, str, str, int]]:
+def _candidates(dataset: Store, judged: dict[str, Commit], reason: str) -> Iterator[tuple[float, str, str, int]]:
     """(place in the sample, key, part, row) of every row that the reason dropped."""
     for part, commit in judged.items():
         if not commit.counts.get(reason):

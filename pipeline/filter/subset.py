@@ -48,7 +48,8 @@ def write_subset(dataset: Store, out: Path) -> int:
             rows += len(pairs)
         whole = Path(folder) / "subset.npy"
         with whole.open("wb") as stream:
-            np.lib.format.write_array_header_1_0(stream, {"descr": DTYPE.descr, "fortran_order": False, "shape": (rows,)})
+            header = {"descr": DTYPE.descr, "fortran_order": False, "shape": (rows,)}
+            np.lib.format.write_array_header_1_0(stream, header)
             for bucket in buckets:
                 stream.write(bucket.read_bytes())
         os.replace(whole, out)
