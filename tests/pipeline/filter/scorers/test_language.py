@@ -6,8 +6,8 @@ import pickle
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import RecipeError
-from pipeline.filter.scorers.language import LanguageScore, LanguageScoreConfig
+from pipeline.errors import MissingExtra, RecipeError
+from pipeline.filter.scorers.language import LanguageScore, LanguageScoreConfig, _model_path
 from pipeline.record import FETCHED
 
 
@@ -56,8 +56,6 @@ def test_a_text_without_end_and_one_of_strange_signs_are_answered():
 def test_the_model_counts_by_its_content(tmp_path):
     default = LanguageScore(LanguageScoreConfig()).settings()
     copy = tmp_path / "copy.ftz"
-    from pipeline.filter.scorers.language import _model_path
-
     copy.write_bytes(_model_path(None).read_bytes())
     assert LanguageScore(LanguageScoreConfig(model=str(copy))).settings() == default
     copy.write_bytes(b"another")
@@ -77,3 +75,9 @@ def test_a_scorer_that_was_set_up_may_travel():
     scorer = LanguageScore(LanguageScoreConfig())
     scorer.check()
     assert pickle.loads(pickle.dumps(scorer)).settings() == scorer.settings()
+
+
+def test_without_its_package_the_extra_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"pip install 'pairmill\[text\]'"):
+        LanguageScore(LanguageScoreConfig()).check()
