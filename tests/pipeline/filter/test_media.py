@@ -60,9 +60,7 @@ def rows_of(count):
 def check(dataset, rows):
     with dataset.open("scores/first/00000.parquet") as stream:
         found = pq.read_table(stream).to_pylist()
-    wanted = [
-        (None, None) if row.get("outcome") else (len(row["media"]), row["media"][0]) for row in rows
-    ]
+    wanted = [(None, None) if row.get("outcome") else (len(row["media"]), row["media"][0]) for row in rows]
     assert [(row["length"], row["first"]) for row in found] == wanted
     embedded = read_embeddings(dataset, "first", "00000", "image")
     assert embedded.shape == (len(rows), 2)
