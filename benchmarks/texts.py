@@ -171,13 +171,14 @@ def datasketch_pairs(sketches, bands):
 
 def scale(captions, rows):
     rng = random.Random(0)
+    words = [word for caption in captions for word in caption.split()]
     with tempfile.TemporaryDirectory() as folder:
         dataset = Store(f"{folder}/ds")
         commits = {}
         for number in range(rows // PART_ROWS):
             texts = []
             for _ in range(PART_ROWS // 2):
-                caption = f"{rng.choice(captions)} {' '.join(rng.choices(rng.choice(captions).split(), k=6))}"
+                caption = " ".join(rng.choices(words, k=10))  # real captions again and again would all be alike
                 texts += [caption, edited(caption, rng)]
             commits[f"{number:05d}"] = raw_part(dataset, Path(folder), number, texts)
         engine = Engine(dataset, EngineConfig(place="process", workers=1))
