@@ -120,7 +120,7 @@ def _own_arguments(name: str, sub: argparse.ArgumentParser) -> None:
         case "export":
             add("run", metavar="RUN", help="run folder; the model goes to RUN/export")
         case "show":
-            add("what", metavar="WHAT", nargs="?", help="a recipe, rules/SET, a site, a dataset; default: all that ships")
+            add("what", metavar="WHAT", nargs="?", help="a recipe, rules/SET, site or dataset; default: all that ships")
             add("--dropped", metavar="RULE", help="a sample of the rows of a dataset that RULE dropped")
             add("--rows", type=int, default=10, help="rows of that sample (10)")
         case "subset":

@@ -106,7 +106,7 @@ def _resolve(what: str) -> dict[str, Any]:
     from pretrain.recipe import TrainingRecipe
 
     if what.startswith(RULES) and what.removeprefix(RULES) in rule_sets():
-        return read_rule_set(what.removeprefix(RULES)).model_dump(mode="json", exclude_none=True)
+        return {"name": what, **read_rule_set(what.removeprefix(RULES)).model_dump(mode="json", exclude_none=True)}
     models = {"pipeline": DatasetRecipe, "pretrain": TrainingRecipe, "cluster": Site}
     for package, model in models.items():
         if what in shipped_recipes(package):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.errors import RecipeError
@@ -251,10 +252,10 @@ class _Parser:
     def product(self) -> Node:
         return self.chained(("*", "/"), self.signed)
 
-    def chained(self, operators: tuple[str, ...], part: object) -> Node:
-        left = part()  # type: ignore[operator]
+    def chained(self, operators: tuple[str, ...], part: Callable[[], Node]) -> Node:
+        left = part()
         while operator := self.take(*operators):
-            right = part()  # type: ignore[operator]
+            right = part()
             left = Call(operator.at, _depth(left, right), operator.text, (left, right))
         return left
 

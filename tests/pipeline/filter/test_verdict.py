@@ -1,3 +1,5 @@
+import pickle
+
 import pyarrow.parquet as pq
 import pytest
 
@@ -140,6 +142,12 @@ def test_kept_rows_have_the_weight_of_the_expression(judged):
     }  # fmt: skip
     assert commit.counts == {"fetch:http_404": 1, "too_small": 1, "no_weight": 2}
     assert commit.rows_in == commit.rows_out + sum(commit.counts.values())
+
+
+def test_a_stage_travels_to_its_workers():
+    config = VerdictConfig(rules=(Rule(name="x", keep="image.aspect <= quantile(image.aspect, 0.5)"),), weight="1")
+    stage = JudgeStage(compile_verdict(config, SCORES), {"quantile(image.aspect, 0.5)": 1.5})
+    assert pickle.loads(pickle.dumps(stage)).settings() == stage.settings()
 
 
 def test_only_the_scores_that_rules_read_are_inputs():
