@@ -7,6 +7,7 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.filter.ranges import ranged
 from pipeline.recipe import RecipeTable
 from pipeline.stage import Resources
 
@@ -23,10 +24,10 @@ class ImageScore:
     reads: ClassVar[tuple[str, ...]] = ("original_width", "original_height", "bytes")
     writes: ClassVar[pa.Schema] = pa.schema(
         [
-            ("min_side_px", pa.int32()),
-            ("max_side_px", pa.int32()),
-            ("aspect", pa.float32()),
-            ("body_bytes", pa.int64()),
+            ranged("min_side_px", pa.int32(), 0),
+            ranged("max_side_px", pa.int32(), 0),
+            ranged("aspect", pa.float32(), 1),
+            ranged("body_bytes", pa.int64(), 0),
         ]
     )
     resources: ClassVar[Resources] = Resources(cpus=1)
