@@ -59,7 +59,7 @@ class TextDuplicatesConfig(RecipeTable):
     recall: float = Field(default=0.98, gt=0, lt=1)
     """The chance that a pair exactly at the threshold is compared at all; pairs above it have a better one."""
     bucket_rows: int = Field(default=BUCKET_ROWS, ge=1)
-    """Rows one worker holds at once; memory is about 500 bytes each. Never changes the result."""
+    """Rows one worker holds at once; memory is about a kilobyte each. Never changes the result."""
 
     def bands(self) -> Bands:
         """How signatures are cut."""
