@@ -15,6 +15,7 @@ from pipeline.curate import DatasetRecipe, check_recipe, curate
 from pipeline.engine import EngineConfig
 from pipeline.errors import RecipeError
 from pipeline.recipe import load
+from pipeline.shard.verify import verify
 from pipeline.store import Store
 
 PROCESS = EngineConfig(place="process", workers=2)
@@ -68,6 +69,7 @@ def test_a_change_of_thresholds_reads_columns_alone(recipe):
     curate(first, PROCESS, until="judge")
     dataset = Store(first.dataset)
     before = {stage: read_commits(dataset, stage) for stage in dataset.folders("commits")}
+    assert [problem.part for problem in verify(dataset)] == ["shards/manifest.json"]  # there are no shards yet
     for tar in dataset.local_path("raw").glob("*.tar"):
         tar.unlink()  # whoever opens a medium now fails
     second = curate(recipe(rules(top="list.similarity >= top(list.similarity, 0.6)")), PROCESS, until="judge")
