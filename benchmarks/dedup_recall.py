@@ -6,7 +6,10 @@ Takes photos that are all different ($PAIRMILL_DATA/image_text/flickr8k/images),
 looked at set aside and counted (they may be near-duplicates in truth). Each photo is changed in each way, and encoded
 again at quality 90 where the change is not the quality. Recall: changed photos whose hash is within the radius of the
 original's. Precision: of all pairs (changed photo, photo) within the radius, the share that belongs together.
-Prints a table on standard error, and one JSON line at the end. `--quick` takes 300 photos, within a minute.
+Then the same changes of the images of an evaluation set ($PAIRMILL_DATA/image_text/coco) are hidden among the photos:
+recall is the share of them that is within the radius of the right image, precision the share of what is within the
+radius of any that was hidden. Prints tables on standard error, one JSON line at the end. `--quick` takes 300 photos,
+within a minute.
 """
 
 import argparse
@@ -21,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from pipeline.filter.decontaminate import nearest_hashes
 from pipeline.filter.scorers.phash import grey_plane, hashes_of
 
 RADII = (0, 2, 4, 6, 8, 10, 12)
@@ -65,23 +69,25 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     data = os.environ.get("PAIRMILL_DATA")
-    default = Path(data) / "image_text/flickr8k/images" if data else None
-    parser.add_argument("--photos", type=Path, default=default, required=default is None)
+    for name, folder in (("photos", "flickr8k/images"), ("evals", "coco")):
+        default = Path(data) / "image_text" / folder if data else None
+        parser.add_argument(f"--{name}", type=Path, default=default, required=default is None)
     options = parser.parse_args()
     files = sorted(options.photos.glob("*.jpg"))[: 300 if options.quick else 2000]
     if not files:
         parser.error(f"{options.photos}: holds no *.jpg. Name a folder of photos with --photos.")
     originals, alike = distinct_photos(files)
     hashes = hash_all(file.read_bytes() for file in originals)
-    table = {}
-    for name, change in CHANGES.items():
-        changed = hash_all(change(Image.open(file).convert("RGB")) for file in originals)
-        table[name] = {radius: judged(changed, hashes, radius) for radius in RADII}
-        cells = (
-            f"{recall:.3f}/{'  -  ' if precision is None else f'{precision:.3f}'}"
-            for recall, precision in table[name].values()
-        )
-        print(f"{name:<18}", *cells, sep="  ", file=sys.stderr)
+    print("recall/precision at radius", *RADII, file=sys.stderr)
+    table = {name: changed_photos(originals, hashes, change) for name, change in CHANGES.items()}
+    for name, row in table.items():
+        show(name, row)
+    evals = sorted(options.evals.rglob("*.jpg"))[: 50 if options.quick else None]
+    print(f"hidden among {len(originals)} photos: {len(evals)} evaluation images", file=sys.stderr)
+    in_evals = hash_all(file.read_bytes() for file in evals)
+    hidden = {name: hidden_evals(evals, in_evals, hashes, change) for name, change in CHANGES.items()}
+    for name, row in hidden.items():
+        show(name, row)
     strangers = {radius: stranger_share(hashes, radius) for radius in RADII}
     print(
         json.dumps(
@@ -90,6 +96,8 @@ def main():
                 "photos": len(originals),
                 "set_aside": alike,
                 "recall_precision": table,
+                "evals": len(evals),
+                "hidden_recall_precision": hidden,
                 "strangers_per_million_pairs": strangers,
                 "numpy": version("numpy"),
                 "pillow": version("pillow"),
@@ -97,6 +105,31 @@ def main():
             }
         )
     )
+
+
+def show(name, row):
+    cells = (f"{found:.3f}/{'  -  ' if right is None else f'{right:.3f}'}" for found, right in row.values())
+    print(f"{name:<18}", *cells, sep="  ", file=sys.stderr)
+
+
+def changed_photos(files, hashes, change):
+    """Recall and precision by radius."""
+    changed = hash_all(change(Image.open(file).convert("RGB")) for file in files)
+    return {radius: judged(changed, hashes, radius) for radius in RADII}
+
+
+def hidden_evals(files, in_evals, photos, change):
+    """Recall and precision by radius of finding changed evaluation images among photos, as `decontaminate` does."""
+    changed = hash_all(change(Image.open(file).convert("RGB")) for file in files)
+    distance, place = nearest_hashes(changed, in_evals)
+    of_photos, _ = nearest_hashes(photos, in_evals)
+    is_right = in_evals[place] == in_evals  # the right one, or one with the same hash
+    found = {}
+    for radius in RADII:
+        near, others = distance <= radius, int((of_photos <= radius).sum())
+        total = int(near.sum()) + others
+        found[radius] = round(float((near & is_right).mean()), 4), round(int(near.sum()) / total, 4) if total else None
+    return found
 
 
 def hash_all(bodies):

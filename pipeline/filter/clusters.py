@@ -24,6 +24,7 @@ from pipeline.engine import Engine
 from pipeline.filter.components import read_edges
 from pipeline.filter.facts import StepFacts
 from pipeline.filter.groups import groups
+from pipeline.filter.ranges import ranged
 from pipeline.shuffle import (
     BUCKET_ROWS,
     Gather,
@@ -35,7 +36,7 @@ from pipeline.shuffle import (
 )
 from pipeline.stage import Made, Part, Workspace
 
-COLUMNS = pa.schema([("cluster", pa.uint64()), ("copies", pa.int64()), ("rank", pa.int64())])
+COLUMNS = pa.schema([("cluster", pa.uint64()), ranged("copies", pa.int64(), 1), ranged("rank", pa.int64(), 0)])
 """`cluster` is null where a row had no value to compare; such a row is alone, and kept. All are null where nothing was
 fetched."""
 

@@ -34,6 +34,7 @@ from pipeline.engine import Engine
 from pipeline.errors import RecipeError, nearest
 from pipeline.filter.embeddings import read_embeddings
 from pipeline.filter.facts import StepFacts
+from pipeline.filter.ranges import ranged
 from pipeline.filter.score import Scorer
 from pipeline.filter.spherical import exact_cosines, fit, means, nearest_centroid, on_grid
 from pipeline.recipe import RecipeTable
@@ -41,7 +42,7 @@ from pipeline.record import Status
 from pipeline.shuffle import Gather, Scatter, bucket_bits, shuffle, spread
 from pipeline.stage import Part, Workspace
 
-COLUMNS = pa.schema([("cluster", pa.int64()), ("distance", pa.float32())])
+COLUMNS = pa.schema([("cluster", pa.int64()), ranged("distance", pa.float32(), 0, 1)])
 """`cluster` is null, and `distance` 1, where a row was fetched and has no embedding."""
 PIECE_BITS = 24
 """A cluster is named (number of the centroid << 24) + number of its piece."""

@@ -20,6 +20,7 @@ import simplejpeg
 from PIL import Image
 
 from pipeline.filter.decode import Undecodable, rgb
+from pipeline.filter.ranges import ranged
 from pipeline.jpeg import native
 from pipeline.jpeg.native import Window
 from pipeline.recipe import RecipeTable
@@ -44,7 +45,7 @@ class PhashScore:
     name: ClassVar[str] = "phash"
     version: ClassVar[int] = 1
     reads: ClassVar[tuple[str, ...]] = ("medium", "media")
-    writes: ClassVar[pa.Schema] = pa.schema([("hash", pa.uint64()), ("contrast", pa.float32())])
+    writes: ClassVar[pa.Schema] = pa.schema([("hash", pa.uint64()), ranged("contrast", pa.float32(), 0, 127.5)])
     resources: ClassVar[Resources] = Resources(cpus=1)
 
     def __init__(self, config: PhashScoreConfig) -> None:
