@@ -23,7 +23,7 @@ from cluster.report.gallery import Budget, figure, gallery
 from cluster.report.part import KEPT, UNJUDGED, PartView, walk
 from cluster.report.sample import Place, read_samples
 from cluster.report.section import Section, bar, share, table
-from cluster.report.words import shown
+from cluster.report.words import rows_of, shown
 
 LARGEST, TYPICAL = 2, 3
 """Clusters shown of each kind: the largest, and others by their key."""
@@ -123,9 +123,9 @@ class ClusterSurvey:
 class MemberSurvey:
     """The rows of chosen clusters, by rank."""
 
-    def __init__(self, family: Family, chosen: Sequence[Chosen]) -> None:
-        self.family = family
-        self.wanted = [item.shared for item in chosen]
+    def __init__(self, family: Family, wanted: Sequence[Any]) -> None:
+        """`wanted`: what the members of each cluster share."""
+        self.family, self.wanted = family, list(wanted)
         self.members: dict[Any, list[tuple[int, Place, str]]] = {value: [] for value in self.wanted}
 
     def of(self, part: PartView) -> list[tuple[Any, int, Place, str]]:
@@ -153,8 +153,8 @@ class MemberSurvey:
             self.members[value] = sorted([*self.members[value], (rank, place, fate)])[:MEMBERS]
 
 
-def cluster_section(folder: Folder, survey: ClusterSurvey, budget: Budget) -> Section:
-    """Sizes, then clusters with their members."""
+def cluster_section(folder: Folder, survey: ClusterSurvey, budget: Budget, more: str) -> Section:
+    """Sizes, then clusters with their members; `more` is HTML of other kinds of duplicates."""
     blocks = []
     for family in survey.families:
         sizes = survey.sizes[family]
@@ -165,14 +165,14 @@ def cluster_section(folder: Folder, survey: ClusterSurvey, budget: Budget) -> Se
         blocks.append(_sizes(sizes, family.title))
         chosen = survey.chosen(family)
         if chosen:
-            members = MemberSurvey(family, chosen)
+            members = MemberSurvey(family, [item.shared for item in chosen])
             walk(folder, [members], columns=("key", "outcome", "sha256"))
             drawn = "".join(_cluster(folder, item, members.members[item.shared], budget) for item in chosen)
             blocks.append(f'<div class="clusters">{drawn}</div>')
-    if not blocks:
+    if not blocks and not more:
         blocks = ["<p>No scorer of duplicates has run yet.</p>"]
     lead = "Rows that belong together, first the one of rank 0, which stands for them."
-    return Section("Duplicates", lead, "".join(blocks))
+    return Section("Duplicates", lead, "".join(blocks) + more)
 
 
 def _cluster(folder: Folder, item: Chosen, members: Sequence[tuple[int, Place, str]], budget: Budget) -> str:
@@ -187,7 +187,7 @@ def _cluster(folder: Folder, item: Chosen, members: Sequence[tuple[int, Place, s
             figures.append(figure(sample, ("dropped by",), budget, mark))
     more = item.copies - len(figures)
     rest = f"; {more:,} more not shown" if more > 0 else ""
-    head = html.escape(f"{item.copies:,} rows{rest}")
+    head = html.escape(f"{rows_of(item.copies)}{rest}")
     return f'<div class="cluster"><p class="soft">{head}</p>{gallery(figures)}</div>'
 
 
@@ -202,7 +202,7 @@ def _sizes(sizes: Counter[int], name: str) -> str:
             label = f"{low:,}" if low == high else f"{low:,} and more" if high is None else f"{low:,} to {high:,}"
             rows.append((label, sum(within.values()), of_rows, share(of_rows, whole), bar(0, of_rows, whole)))
     rows.append(("all", num_clusters, whole, share(whole, whole), ""))
-    spare = f"{whole - num_clusters:,} rows are not the first of their cluster; the largest has {max(sizes):,} rows."
+    spare = f"All but the first of each cluster: {rows_of(whole - num_clusters)}; the largest has {max(sizes):,}."
     drawn = table(("rows in a cluster", "clusters", "rows", "share", ""), rows, name=name)
     return f'{drawn}<p class="lead">{spare}</p>'
 

@@ -15,7 +15,7 @@ from cluster.report.rules import RuleView
 from cluster.report.sample import KEPT_WORD, Sample, SampleSurvey, read_samples
 from cluster.report.section import Section
 from cluster.report.thumbnail import data_url, thumbnail
-from cluster.report.words import number, percent, plain, shown
+from cluster.report.words import number, percent, plain, rows_of, shown
 
 PICTURE_BYTES = 13_000_000
 """All pictures of the page together, as they stand in it; the page then stays below 15 MB."""
@@ -104,7 +104,7 @@ def figure(sample: Sample, columns: Sequence[str], budget: Budget, mark: str = "
 
 def _head(reason: str, rule: RuleView | None, rows: int, whole: int) -> str:
     said = f" <code>{shown(rule.text, 400)}</code>" if rule is not None else ""
-    told = f"{rows:,} rows, {percent(rows, whole)} of what rules dropped."
+    told = f"{rows_of(rows)}, {percent(rows, whole)} of what rules dropped."
     said = f"Keeps{said}. " if said else ""
     return f'<h3>{shown(reason, 80)}</h3><p class="lead">{said}{told}</p>'
 

@@ -19,6 +19,7 @@ from cluster.report.hops import funnel_section, head_section, reasons_of, rules_
 from cluster.report.hosts import HostSurvey
 from cluster.report.languages import WordSurvey
 from cluster.report.lineage import lineage_section, recipe_section, shards_section
+from cluster.report.neighbours import NeighbourSurvey, neighbour_blocks, regions_of
 from cluster.report.part import walk
 from cluster.report.rights import RightsSurvey
 from cluster.report.rules import rules_of
@@ -47,13 +48,15 @@ def dataset_sections(folder: Folder, run_folder: str | None) -> list[Section]:
     scores = ScoreSurvey(folder, columns, rules)
     words = WordSurvey(columns, scores.names)
     clusters = ClusterSurvey(families_of(columns), scores.names)
+    neighbours = NeighbourSurvey(regions_of(columns, rules), scores.names)
     hosts, rights, samples = HostSurvey(), RightsSurvey(), SampleSurvey()
-    walk(folder, [scores, words, clusters, hosts, rights, samples])
+    walk(folder, [scores, words, clusters, neighbours, hosts, rights, samples])
     budget = Budget()
     sections = [head_section(folder), funnel_section(folder), rules_section(folder, rules)]
     sections += score_sections(folder, scores, columns)
     sections += gallery_sections(folder, samples, rules, reasons_of(folder), budget)
-    sections += [cluster_section(folder, clusters, budget), words.section(), hosts.section()]
+    nearest = neighbour_blocks(folder, neighbours, budget)
+    sections += [cluster_section(folder, clusters, budget, nearest), words.section(), hosts.section()]
     sections += [rights.section(folder.recipe), shards_section(folder)]
     sections += [lineage_section(folder, run_folder, rights.first, rights.last), recipe_section(folder)]
     if budget.num_cut:

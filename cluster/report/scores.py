@@ -20,7 +20,7 @@ from cluster.report.histogram import Axis, Counts, choose_axis
 from cluster.report.part import DROPPED, KEPT, TONES, UNJUDGED, PartView
 from cluster.report.rules import Line, RuleView
 from cluster.report.section import Section, bar, legend, share, table
-from cluster.report.words import number, percent, plain
+from cluster.report.words import number, percent, plain, rows_of
 from pipeline.errors import RunFailed
 
 SAMPLE_PARTS = 32
@@ -100,9 +100,8 @@ def score_sections(folder: Folder, survey: ScoreSurvey, columns: Sequence[ScoreC
     blocks = [legend(*_tones(survey.counts.values(), survey.flags.values()))]
     if ruled:
         blocks.append("<h3>Columns with a threshold of the verdict</h3>" + _charts(survey, ruled))
-    for scorer in sorted({column.scorer for column in others}, key=lambda name: (_is_duplicates(others, name), name)):
-        of_scorer = [column for column in others if column.scorer == scorer]
-        blocks.append(f"<h3>{html.escape(plain(scorer))}</h3>{_charts(survey, of_scorer)}")
+    for title, of_title in _grouped(others).items():
+        blocks.append(f"<h3>{html.escape(plain(title))}</h3>{_charts(survey, of_title)}")
     if survey.flags:
         words = "Bars are the rows where it is true."
         blocks.append(f'<h3>True or false</h3><p class="lead">{words}</p>{_flags(survey)}')
@@ -111,6 +110,17 @@ def score_sections(folder: Folder, survey: ScoreSurvey, columns: Sequence[ScoreC
         blocks.append(f'<p class="lead">Not drawn, since they are identifiers or lists: {_names(left_out)}.</p>')
     lead = "Facts on fetched rows. A bar is the rows of one bin; the shaded side of a line does not pass it."
     return [Section("Scores", lead, "".join(blocks))]
+
+
+def _grouped(columns: Sequence[ScoreColumn]) -> dict[str, list[ScoreColumn]]:
+    """Columns by scorer, those of few columns together, those of duplicates last."""
+    scorers = sorted({column.scorer for column in columns}, key=lambda name: (_is_duplicates(columns, name), name))
+    found: dict[str, list[ScoreColumn]] = {}
+    for scorer in scorers:
+        of_scorer = [column for column in columns if column.scorer == scorer]
+        is_small = len(of_scorer) < 3 and len(scorers) > 1
+        found.setdefault("Scorers of a column or two" if is_small else scorer, []).extend(of_scorer)
+    return found
 
 
 def _is_duplicates(columns: Sequence[ScoreColumn], scorer: str) -> bool:
@@ -155,7 +165,9 @@ def _passing(counts: Counts, index: int, line: Line) -> str:
     below, at, above = (int(rows) for rows in counts.sides[index])
     outside = {">=": below, ">": below + at, "<=": above, "<": above + at}[line.mark]
     side = "below" if line.mark in (">=", ">") else "above"
-    return f"{plain(line.rule)} wants {line}: {outside:,} rows ({percent(outside, counts.rows)}) lie {side}."
+    lie = "lies" if outside == 1 else "lie"
+    share_ = percent(outside, counts.rows)
+    return f"{plain(line.rule)} wants {line}: {rows_of(outside)} ({share_}) {lie} {side}."
 
 
 def _flags(survey: ScoreSurvey) -> str:

@@ -78,7 +78,14 @@ def number(value: float) -> str:
         return str(value)
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
-    return f"{value:,.4g}" if 1e-3 <= abs(value) < 1e6 else f"{value:.3g}"
+    if 1e3 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if 1e-3 <= abs(value) < 1e3 else f"{value:.3g}"
+
+
+def rows_of(rows: int) -> str:
+    """So many rows, in words."""
+    return f"{rows:,} row{'' if rows == 1 else 's'}"
 
 
 def percent(part: float, whole: float) -> str:

@@ -74,6 +74,10 @@ def scored(curated, tmp_path):
         scores = {
             "language": {"lang": pa.array(np.array(["en", "he", "<b>"])[number % 3], mask=gone)},
             "near_duplicates": near,
+            "semantic": {
+                "cluster": pa.array(number // 30, mask=gone),
+                "distance": pa.array(((number * 37) % 100 / 100).astype(np.float32), mask=gone),
+            },
             "clip_own": {"similarity": pa.array(similarity, mask=gone)},
             "odd": {
                 "spread": pa.array(10.0 ** rng.uniform(-3, 5, rows), mask=gone),
