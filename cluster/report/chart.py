@@ -26,7 +26,7 @@ def histogram(counts: Counts, lines: Sequence[Line], *, label: str) -> str:
     top, broken = _ceiling(per_bin)
     axis = counts.axis
     places = [_across(axis, float(edge)) for edge in axis.edges]
-    drawn = [_shade(axis, line) for line in lines]
+    drawn = [_shade(axis, line) for line in lines if line.weight == "needed"]
     floor = np.zeros(len(per_bin))
     for tone, name in _TONES:
         ceiling = floor + counts.inside[tone]
@@ -141,8 +141,9 @@ def _shade(axis: Axis, line: Line) -> str:
 def _threshold(axis: Axis, line: Line, row: int) -> str:
     at = _threshold_at(axis, line)
     anchor, beside = ("end", at - 4) if at > WIDTH * 0.75 else ("start", at + 4)
+    ground = HEIGHT - FOOT
     return (
-        f'<line class="threshold" x1="{at:.1f}" x2="{at:.1f}" y1="{4 + 10 * row}" y2="{HEIGHT - FOOT:g}"/>'
+        f'<line class="threshold {line.weight}" x1="{at:.1f}" x2="{at:.1f}" y1="{4 + 10 * row}" y2="{ground:g}"/>'
         f'<text class="threshold" x="{beside:.1f}" y="{13 + 10 * row}" text-anchor="{anchor}">'
         f"{html.escape(str(line))}</text>"
     )

@@ -7,13 +7,14 @@ this pairmill cannot read the rules, such as of a rule set that is no longer the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from typing import Literal as Choice
 
 from cluster.report.words import number
 from pipeline.errors import RecipeError
-from pipeline.filter.expression.parse import Call, Column, Compare, ExpressionError, Literal, Node
+from pipeline.filter.expression.parse import Call, Column, Compare, ExpressionError, Literal, Logic, Node
 from pipeline.filter.expression.render import render
 from pipeline.filter.expression.tree import columns_of, nodes_of
 from pipeline.filter.rules import Rule, VerdictConfig
@@ -31,6 +32,8 @@ class Line:
     column: str
     mark: str
     number: float
+    weight: Choice["needed", "part"] = "needed"
+    """`needed`: no row passes the rule without it. `part`: it stands under `or`, `not` or a function."""
 
     def __str__(self) -> str:
         return f"{SIGNS[self.mark]} {number(self.number)}"
@@ -69,19 +72,30 @@ def _view(rule: Rule, wholes: Mapping[str, float]) -> RuleView:
         return RuleView(rule.name, rule.keep or "")
     bounds = {">=": rule.min, "<=": rule.max}
     text = " and ".join(f"{rule.column} {SIGNS[mark]} {number(x)}" for mark, x in bounds.items() if x is not None)
-    lines = _lines(rule.name, nodes_of(root), wholes)
+    lines = _lines(rule.name, root, wholes)
     return RuleView(rule.name, rule.keep or text, tuple(_in_order(root)), tuple(dict.fromkeys(lines)))
 
 
-def _lines(rule: str, nodes: Iterable[Node], wholes: Mapping[str, float]) -> list[Line]:
+def _lines(rule: str, root: Node, wholes: Mapping[str, float]) -> list[Line]:
     found = []
-    for node in nodes:
+    needed = list(_needed(root))
+    for node in nodes_of(root):
         if isinstance(node, Compare) and node.operator in SIGNS:
             for column, other, mark in ((node.left, node.right, node.operator), (node.right, node.left, "")):
                 bound = _number(other, wholes)
                 if isinstance(column, Column) and bound is not None:
-                    found.append(Line(rule, column.name, mark or _TURNED[node.operator], bound))
+                    weight: Choice["needed", "part"] = "needed" if any(node is one for one in needed) else "part"
+                    found.append(Line(rule, column.name, mark or _TURNED[node.operator], bound, weight))
     return found
+
+
+def _needed(node: Node) -> Iterator[Node]:
+    """The conditions that all have to hold."""
+    if isinstance(node, Logic) and node.operator == "and":
+        for operand in node.operands:
+            yield from _needed(operand)
+    else:
+        yield node
 
 
 def _number(node: Node, wholes: Mapping[str, float]) -> float | None:

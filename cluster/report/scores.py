@@ -167,7 +167,8 @@ def _passing(counts: Counts, index: int, line: Line) -> str:
     side = "below" if line.mark in (">=", ">") else "above"
     lie = "lies" if outside == 1 else "lie"
     share_ = percent(outside, counts.rows)
-    return f"{plain(line.rule)} wants {line}: {rows_of(outside)} ({share_}) {lie} {side}."
+    verb = "wants" if line.weight == "needed" else "looks, among other things, for"
+    return f"{plain(line.rule)} {verb} {line}: {rows_of(outside)} ({share_}) {lie} {side}."
 
 
 def _flags(survey: ScoreSurvey) -> str:

@@ -96,7 +96,7 @@ def test_a_threshold_stands_between_the_whole_numbers_that_it_parts(mark, at):
     values = np.arange(1, 11)
     axis = choose_axis(values.astype(float), is_whole=True)
     drawn = histogram(counted(values, axis), [Line("rule", "a.b", mark, 3.0)], label="")
-    x = float(re.search(r'line class="threshold" x1="([\d.]+)"', drawn)[1])
+    x = float(re.search(r'line class="threshold needed" x1="([\d.]+)"', drawn)[1])
     place = (at - axis.edges[0]) / (axis.edges[-1] - axis.edges[0])
     assert x == pytest.approx(LEFT + place * (WIDTH - LEFT - RIGHT), abs=0.06)
 
@@ -105,7 +105,7 @@ def test_a_threshold_on_a_logarithmic_axis_stands_at_its_power():
     values = 10.0 ** np.linspace(0, 6, 1_000)
     axis = choose_axis(values)
     drawn = histogram(counted(values, axis), [Line("rule", "a.b", ">=", 1_000.0)], label="")
-    x = float(re.search(r'line class="threshold" x1="([\d.]+)"', drawn)[1])
+    x = float(re.search(r'line class="threshold needed" x1="([\d.]+)"', drawn)[1])
     assert x == pytest.approx(WIDTH / 2, abs=0.2)
     shade = re.search(r'class="shade" x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', drawn)
     assert float(shade[1]) == LEFT

@@ -39,6 +39,13 @@ def test_comparisons_of_a_column_with_a_number_are_lines(keep, lines):
     assert [(line.column, line.mark, line.number) for line in found.lines] == lines
 
 
+def test_only_what_has_to_hold_is_needed():
+    found = view("a.x >= 1 and (b.x >= 2 or not c.x < 3) and (d.x > 4 and e.x < 5)").lines
+    assert {line.column: line.weight for line in found} == {
+        "a.x": "needed", "b.x": "part", "c.x": "part", "d.x": "needed", "e.x": "needed",
+    }  # fmt: skip
+
+
 def test_columns_come_as_in_the_text():
     assert view("b.x >= 1 or a.y > b.z").columns == ("b.x", "a.y", "b.z")
 
