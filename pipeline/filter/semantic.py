@@ -46,6 +46,10 @@ COLUMNS = pa.schema([("cluster", pa.int64()), ranged("distance", pa.float32(), 0
 """`cluster` is null, and `distance` 1, where a row was fetched and has no embedding."""
 PIECE_BITS = 24
 """A cluster is named (number of the centroid << 24) + number of its piece."""
+_BRANCHES = 16
+"""The most pieces of one split; more take further splits, so that rows meet few centroids in however large a cluster."""
+_BRANCH_SAMPLE = 64
+"""Rows per piece that a split looks at."""
 _CROWD = 0.9
 """A split that leaves more of the rows together than this has not parted them, and would go on for ever."""
 
@@ -182,7 +186,7 @@ class Distances(Gather):
     """Ranks and compares the rows of each cluster."""
 
     name: ClassVar[str] = "semantic-distances"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     by_part: ClassVar[bool] = True
 
     def __init__(self, scatter: AssignScatter, parts: Sequence[str], config: SemanticConfig) -> None:
@@ -209,11 +213,12 @@ class Distances(Gather):
 
 def cluster_distances(vectors: np.ndarray, config: SemanticConfig) -> tuple[np.ndarray, np.ndarray]:
     """distance (float32) and number of the piece of each row of one cluster; float16 rows sorted by key."""
-    _, first, of = np.unique(vectors, axis=0, return_index=True, return_inverse=True)
+    as_bytes = np.ascontiguousarray(vectors).view(np.dtype((np.void, vectors.shape[1] * 2)))[:, 0]
+    _, first, of = np.unique(as_bytes, return_index=True, return_inverse=True)
     by_key = np.argsort(first)  # distinct embeddings in the order of the first keys that have them
     first, place = first[by_key], np.empty(len(first), np.int64)
     place[by_key] = np.arange(len(first))
-    of = place[of.reshape(-1)]
+    of = place[of]
     kept = vectors[first]
     distance, piece = np.ones(len(kept), np.float32), np.zeros(len(kept), np.int64)
     for number, rows in enumerate(pieces(on_grid(kept), np.arange(len(kept)), config)):
@@ -240,9 +245,9 @@ def pieces(vectors: np.ndarray, rows: np.ndarray, config: SemanticConfig) -> Ite
     if len(rows) <= config.cluster_rows:
         yield rows
         return
-    count = math.ceil(2 * len(rows) / config.cluster_rows)
-    drawn = vectors[rows[: count * config.sample_per_cluster]]
-    centroids = fit(drawn, min(count, config.cluster_rows), config.rounds)
+    count = min(math.ceil(2 * len(rows) / config.cluster_rows), _BRANCHES)
+    drawn = vectors[rows[: count * min(config.sample_per_cluster, _BRANCH_SAMPLE)]]
+    centroids = fit(drawn, count, config.rounds)
     best, _ = nearest_centroid(vectors[rows], centroids)
     used, sizes = np.unique(best, return_counts=True)
     if sizes.max() > _CROWD * len(rows):

@@ -70,5 +70,6 @@ def exact_cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _distinct_seeds(vectors: np.ndarray, num_clusters: int) -> np.ndarray:
     """The first rows that are not repeats of earlier ones."""
     window = min(len(vectors), 4 * num_clusters)
-    _, first = np.unique(vectors[:window], axis=0, return_index=True)
+    as_bytes = np.ascontiguousarray(vectors[:window]).view(np.dtype((np.void, vectors.shape[1] * 4)))[:, 0]
+    _, first = np.unique(as_bytes, return_index=True)
     return vectors[np.sort(first)[:num_clusters]].copy()
