@@ -45,9 +45,8 @@ int ended_well(const struct bits *bits) {
 
 static int extend(int raw, int size) { return size && raw < 1 << (size - 1) ? raw - (1 << size) + 1 : raw; }
 
-static void look_ahead(struct huffman *table) {
-    struct look *look = table->look;
-    memset(look, 0, sizeof table->look);
+static void look_ahead(const struct huffman *table, struct look *look) {
+    memset(look, 0, LOOK_SIZE * sizeof *look);
     int code = 0, symbol = 0;
     for (int length = 1; length <= LOOK_BITS; length++, code <<= 1)
         for (int k = 0; k < table->counts[length]; k++, code++, symbol++) {
@@ -81,6 +80,29 @@ static void look_twice(struct huffman *table) {
     }
 }
 
+/* The symbols that `ahead`, LEAP_BITS bits, begins with; bits that are not there count as zeros, and decide nothing. */
+static struct leap leap_over(const struct look *alone, int ahead) {
+    struct leap leap = {0, 0};
+    for (;;) {
+        const struct look *next = &alone[(ahead << leap.bits & (LEAP_SIZE - 1)) >> (LEAP_BITS - LOOK_BITS)];
+        int run = next->bits ? next->run : next->value >> 4;
+        int bits = next->bits ? next->bits : next->run ? next->run + (next->value & 15) : 0;
+        if (!bits || leap.bits + bits > LEAP_BITS || (run != END_OF_BLOCK && leap.places + run > 62)) return leap;
+        leap.bits += bits;
+        leap.places += run == END_OF_BLOCK ? END_OF_BLOCK : run + 1;
+        if (run == END_OF_BLOCK) return leap;
+    }
+}
+
+/* For those who want no values: more symbols fit in a look. It takes as long as decoding a small image. */
+void prepare_leaps(struct huffman *table) {
+    struct look alone[LOOK_SIZE];
+    if (table->can_leap) return;
+    look_ahead(table, alone);
+    for (int k = 0; k < LEAP_SIZE; k++) table->leap[k] = leap_over(alone, k);
+    table->can_leap = 1;
+}
+
 /* Makes the tables by which codes are found. Tables that stand from an earlier image are kept: most are the same. */
 int prepare_huffman(struct huffman *table, int is_dc) {
     if (!table->is_set) return UNUSUAL;
@@ -89,7 +111,7 @@ int prepare_huffman(struct huffman *table, int is_dc) {
     if (table->is_built && !memcmp(table->built_counts, table->counts, 17) &&
         !memcmp(table->built_symbols, table->symbols, 256))
         return DONE;
-    table->is_built = 0;
+    table->is_built = table->can_leap = 0;
     int code = 0, symbol = 0;
     for (int length = 1; length <= 16; length++) {
         table->offset[length] = symbol - code;
@@ -99,7 +121,7 @@ int prepare_huffman(struct huffman *table, int is_dc) {
         table->max_code[length] = code - 1;
         code <<= 1;
     }
-    look_ahead(table);
+    look_ahead(table, table->look);
     if (!is_dc) look_twice(table);
     memcpy(table->built_counts, table->counts, 17);
     memcpy(table->built_symbols, table->symbols, 256);
@@ -149,39 +171,49 @@ static int decode_dc(struct bits *bits, struct component *part, const struct huf
 
 /* One coefficient, or the end of the block, that the table does not hold whole. Returns the new place, or -1. */
 static int decode_long(struct bits *bits, const struct huffman *table, const uint16_t *quant, int k, int16_t *block) {
+    refill(bits);
     int symbol = symbol_of(bits, table), size = symbol & 15, run = symbol >> 4;
     if (symbol < 0 || size > 10) return -1;
     if (!size && run != 15) return k + END_OF_BLOCK;
     k += run;
     if (k > 63) return -1;
-    refill(bits);
     block[natural[k]] = (int16_t)(value_of(bits, size) * quant[k]);
     return k + 1;
 }
 
-/* The coefficients of a block behind its first. The bits are held in `bits`' place by locals, for the compiler's sake:
-   four looks ahead take at most 4 * LOOK_BITS of the 56 bits that there are. */
+/* What refill() does, for bits that are held in locals. */
+#define REFILL()                                  \
+    do {                                          \
+        uint64_t more = 0;                        \
+        if (next <= end) memcpy(&more, next, 8);  \
+        held |= __builtin_bswap64(more) >> count; \
+        next += (63 - count) >> 3;                \
+        count |= 56;                              \
+    } while (0)
+
+/* One symbol by decode_long(), from and to bits that are held in locals. */
+#define DECODE_LONG()                                            \
+    do {                                                         \
+        struct bits bits = {next, end, held, count};             \
+        k = decode_long(&bits, ac, quant, k, block);             \
+        if (k < 0) return -1;                                    \
+        next = bits.next, held = bits.held, count = bits.count;  \
+    } while (0)
+
+/* The coefficients of a block behind its first. The bits are held in locals, for the compiler's sake. With at least 56 of
+   them there are four looks, or four leaps, before the next refill. */
 static inline __attribute__((always_inline)) int decode_ac(struct bits *from, const struct huffman *ac,
-                                                           const uint16_t *quant, int16_t *block) {
-    const struct look *const table = ac->look;
+                                                           const uint16_t *quant, int wanted, int16_t *block) {
     uint64_t held = from->held;
     const uint8_t *next = from->next, *const end = from->end;
-    int count = from->count, k = 1;
-    for (;;) {
-        uint64_t more = 0;
-        if (next <= end) memcpy(&more, next, 8);
-        held |= __builtin_bswap64(more) >> count;
-        next += (63 - count) >> 3;
-        count |= 56;
-        for (int looks = 0; looks < 4; looks++) {
-            const struct look look = table[held >> (64 - LOOK_BITS)];
+    int count = from->count, k = 1, until = ac->can_leap ? wanted : 64;
+    while (k < until) {
+        REFILL();
+        for (int looks = 0; looks < 4 && k < until; looks++) {
+            const struct look look = ac->look[held >> (64 - LOOK_BITS)];
             int first = k + look.run, second = first + look.run_next;
             if (!look.bits || (unsigned)(first - 63) < 64) { /* not held whole; or the block ends between the two */
-                struct bits bits = {next, end, held, count};
-                k = decode_long(&bits, ac, quant, k, block);
-                if (k < 0) return -1;
-                next = bits.next, held = bits.held, count = bits.count;
-                if (k >= 64) goto ended;
+                DECODE_LONG();
                 break;
             }
             block[natural[second]] = (int16_t)(look.value_next * quant[second]);
@@ -189,37 +221,50 @@ static inline __attribute__((always_inline)) int decode_ac(struct bits *from, co
             held <<= look.bits;
             count -= look.bits;
             k += look.step;
-            if (k >= 64) goto ended;
         }
     }
-ended:
+    while (k < 64) {
+        REFILL();
+        for (int leaps = 0; leaps < 4 && k < 64; leaps++) {
+            const struct leap leap = ac->leap[held >> (64 - LEAP_BITS)];
+            int after = k + leap.places;
+            if (!leap.bits || (after & 127) > 64 - (leap.places >> 7)) { /* as above */
+                DECODE_LONG();
+                break;
+            }
+            held <<= leap.bits;
+            count -= leap.bits;
+            k = after;
+        }
+    }
     from->next = next, from->held = held, from->count = count;
     if (k == 64) return 64;
     return k >= END_OF_BLOCK ? k - END_OF_BLOCK : -1;
 }
 
-static int plain_ac(struct bits *bits, const struct huffman *ac, const uint16_t *quant, int16_t *block) {
-    return decode_ac(bits, ac, quant, block);
+static int plain_ac(struct bits *bits, const struct huffman *ac, const uint16_t *quant, int wanted, int16_t *block) {
+    return decode_ac(bits, ac, quant, wanted, block);
 }
 
 #if defined(__x86_64__)
 /* The same with shifts that need no certain register. */
 __attribute__((target("bmi2"))) static int bmi2_ac(struct bits *bits, const struct huffman *ac, const uint16_t *quant,
-                                                   int16_t *block) {
-    return decode_ac(bits, ac, quant, block);
+                                                   int wanted, int16_t *block) {
+    return decode_ac(bits, ac, quant, wanted, block);
 }
 #endif
 
-/* The dequantized coefficients of one block, row by row; `quant` in zigzag order, 256 entries long.
+/* The dequantized coefficients of one block, row by row; `quant` in zigzag order, 256 entries long. From place `wanted`
+   on they may be left out.
 
    Returns the place in zigzag order behind the last one that was set, or -1 where the data makes no sense. */
 int decode_block(struct bits *bits, struct component *part, const struct huffman *dc, const struct huffman *ac,
-                 const uint16_t *quant, int16_t *block) {
+                 const uint16_t *quant, int wanted, int16_t *block) {
     for (int k = 0; k < 64; k += 8) memset(block + k, 0, 16);
     if (!decode_dc(bits, part, dc)) return -1;
     block[0] = (int16_t)(part->last_dc * quant[0]);
 #if defined(__x86_64__)
-    if (use_avx2) return bmi2_ac(bits, ac, quant, block);
+    if (use_avx2) return bmi2_ac(bits, ac, quant, wanted, block);
 #endif
-    return plain_ac(bits, ac, quant, block);
+    return plain_ac(bits, ac, quant, wanted, block);
 }

@@ -130,7 +130,7 @@ AVX2 INLINE void fast_dct(const int16_t *block, int n, int half, uint8_t *strip)
 
 AVX2 static void avx2_dct(const int16_t *block, int last, int n, uint8_t *strip) {
     switch (n) {
-        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
+        CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
     }
 }
 #endif

@@ -13,6 +13,8 @@
 
 #define LOOK_BITS 11
 #define LOOK_SIZE (1 << LOOK_BITS)
+#define LEAP_BITS 13
+#define LEAP_SIZE (1 << LEAP_BITS)
 #define STRIP_LINES 16
 #define MAX_COMPONENTS 3
 #define BLOCK_SIZE 65 /* the last one is for what nobody reads */
@@ -32,11 +34,19 @@ struct look {
     uint8_t bits, run, run_next, step;
 };
 
+/* All symbols that the next LEAP_BITS bits hold whole, for those who want no values: their bits, and the places they take,
+   with END_OF_BLOCK added where the last one ends the block. */
+struct leap {
+    uint8_t bits, places;
+};
+
 struct huffman {
     uint8_t counts[17], symbols[256];
     int num_symbols, is_set;
     int32_t max_code[18], offset[17];
     struct look look[LOOK_SIZE];
+    struct leap leap[LEAP_SIZE];
+    int can_leap;
     uint8_t built_counts[17], built_symbols[256];
     int is_built;
 };
@@ -72,9 +82,10 @@ struct axis {
 
 int parse_image(const uint8_t *body, size_t size, struct image *image, struct huffman *dc, struct huffman *ac);
 int prepare_huffman(struct huffman *table, int is_dc);
+void prepare_leaps(struct huffman *table);
 void begin_bits(struct bits *bits, const uint8_t *data, size_t size);
 int decode_block(struct bits *bits, struct component *part, const struct huffman *dc, const struct huffman *ac,
-                 const uint16_t *quant, int16_t *block);
+                 const uint16_t *quant, int wanted, int16_t *block);
 int ended_well(const struct bits *bits);
 
 void begin_dct(void);

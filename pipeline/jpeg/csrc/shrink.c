@@ -10,6 +10,11 @@
 
 #include "jpeg.h"
 
+#define LEAP_FROM_BYTES (1 << 16) /* a smaller scan is decoded before the tables for leaps are made */
+
+/* Behind which place in zigzag order there is none of the n lowest frequencies of both directions. */
+static const uint8_t wanted_places[9] = {1, 1, 5, 13, 25, 40, 52, 60, 64};
+
 struct window {
     double left, top, width, height; /* of the image, in its pixels as stored */
     int32_t out_width, out_height;   /* of the Y plane, whose rows are an even number of bytes apart; Cb and Cr have
@@ -135,8 +140,10 @@ static int decode_unit(struct workspace *work, struct image *image, struct bits 
         struct component *part = &image->components[c];
         struct lane *lane = &work->lanes[c];
         const struct huffman *dc = &work->dc[part->dc], *ac = &work->ac[part->ac];
+        const uint16_t *quant = image->quant[part->quant];
+        int wanted = wanted_places[with_pixels ? lane->n : 0];
         for (int k = 0; k < part->across * part->down; k++) {
-            int last = decode_block(bits, part, dc, ac, image->quant[part->quant], block);
+            int last = decode_block(bits, part, dc, ac, quant, wanted, block);
             if (last < 0) return UNUSUAL;
             if (!with_pixels) continue;
             int column = (unit * part->across + k % part->across) * lane->n;
@@ -196,6 +203,7 @@ static int begin_image(struct workspace *work, struct image *image, const uint8_
         part->blocks_across = image->units_across * part->across;
         if (prepare_huffman(&work->dc[part->dc], 1) != DONE || prepare_huffman(&work->ac[part->ac], 0) != DONE)
             return UNUSUAL;
+        if (image->scan_size >= LEAP_FROM_BYTES) prepare_leaps(&work->ac[part->ac]);
     }
     return has_room(&work->scan, image->scan_size + 16) ? DONE : NO_MEMORY;
 }

@@ -100,7 +100,20 @@ def lanczos(inputs, extent, length):
     ((500, 375), (285, 214)), ((500, 375), (341, 256)), ((500, 375), (400, 300)), ((500, 375), (480, 360)),
 ])  # fmt: skip
 def test_it_is_the_mathematics(size, out):
-    body = jpeg(scene(*size), quality=95)
+    matches_the_mathematics(jpeg(scene(*size), quality=95), size, out)
+
+
+@pytest.mark.parametrize("out", [(130, 98), (200, 150), (300, 225), (500, 375)])
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"restart_marker_rows": 2}])
+def test_so_are_large_bodies_whose_high_frequencies_are_leapt_over(out, options):
+    size = (1040, 780)
+    grain = np.random.default_rng(1).normal(0, 6, (size[1], size[0], 1))
+    body = jpeg((scene(*size) + grain).clip(20, 235).astype(np.uint8), quality=95, **options)
+    assert len(body) > 1 << 17
+    matches_the_mathematics(body, size, out)
+
+
+def matches_the_mathematics(body, size, out):
     eighths = native.Window(0, 0, *size, *out).eighths()
     grey = simplejpeg.decode_jpeg(body, "GRAY")[:, :, 0].astype(float)
     small = lowest_frequencies(grey, eighths)
