@@ -47,7 +47,7 @@ COLUMNS = pa.schema([("cluster", pa.int64()), ranged("distance", pa.float32(), 0
 PIECE_BITS = 24
 """A cluster is named (number of the centroid << 24) + number of its piece."""
 _BRANCHES = 16
-"""The most pieces of one split; more take further splits, so that rows meet few centroids in however large a cluster."""
+"""The most pieces of one split: a row meets few centroids, however large its cluster. More pieces take more splits."""
 _BRANCH_SAMPLE = 64
 """Rows per piece that a split looks at."""
 _CROWD = 0.9
@@ -245,7 +245,8 @@ def pieces(vectors: np.ndarray, rows: np.ndarray, config: SemanticConfig) -> Ite
     if len(rows) <= config.cluster_rows:
         yield rows
         return
-    count = min(math.ceil(2 * len(rows) / config.cluster_rows), _BRANCHES)
+    wanted = math.ceil(2 * len(rows) / config.cluster_rows)
+    count = next(count for count in range(2, wanted + 2) if count ** math.ceil(math.log(wanted, _BRANCHES)) >= wanted)
     drawn = vectors[rows[: count * min(config.sample_per_cluster, _BRANCH_SAMPLE)]]
     centroids = fit(drawn, count, config.rounds)
     best, _ = nearest_centroid(vectors[rows], centroids)
