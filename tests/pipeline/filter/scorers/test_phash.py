@@ -8,11 +8,15 @@ import imagehash
 import numpy as np
 import pyarrow as pa
 import pytest
+import scipy.fftpack
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from pipeline.filter.scorers.phash import SIDE, PhashScore, PhashScoreConfig, hashes_of, shrunk
+
+MOST_ROUNDING = 4 * 255 * SIDE * SIDE * 2.0**-17
+"""Of scipy's coefficients, four times ours: pixels of at most 255, cosines rounded to 2^-17."""
 
 
 def drawn(seed, size=(120, 90), mode="RGB"):
@@ -46,8 +50,14 @@ def bits_apart(left, right):
 
 @given(st.integers(0, 1000), st.tuples(st.integers(1, 200), st.integers(1, 200)))
 def test_equal_to_imagehash_on_decoded_pixels(seed, size):
+    """But where a coefficient is the median itself, as in an image two pixels wide: there imagehash has float noise."""
     image = drawn(seed, size)
-    assert int(hashes_of(shrunk(image)[None])[0][0]) == of_imagehash(image)
+    low = scipy.fftpack.dct(scipy.fftpack.dct(shrunk(image), axis=0), axis=1)[:8, :8].reshape(-1)
+    is_tied = np.abs(low - np.median(low)) < MOST_ROUNDING
+    apart = int(hashes_of(shrunk(image)[None])[0][0]) ^ of_imagehash(image)
+    assert [at for at in range(64) if apart >> (63 - at) & 1 and not is_tied[at]] == []
+    if min(size) >= 8:
+        assert apart == 0
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
