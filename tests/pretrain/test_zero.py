@@ -14,10 +14,9 @@ spec.loader.exec_module(worker)
 STEPS = 10
 
 
-@pytest.fixture(scope="module")
-def plain():
-    """The same steps by torch alone: whole batch, clip_grad_norm_, AdamW with two groups."""
-    model = worker.tiny_model()
+def by_torch_alone(dtype):
+    """The same steps without an engine: whole batch, clip_grad_norm_, AdamW with two groups."""
+    model = worker.tiny_model().to(dtype)
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": 0.2}, {"params": others, "weight_decay": 0.0}]
@@ -37,12 +36,24 @@ def plain():
 
 
 @pytest.fixture(scope="module")
+def plain():
+    return by_torch_alone(torch.float32)
+
+
+@pytest.fixture(scope="module")
+def rounding(plain):
+    """By how much single precision itself is off, for each parameter, on this processor: its kernels decide."""
+    exact = by_torch_alone(torch.float64)["state"]
+    return {name: float((value.double() - exact[name]).abs().max()) for name, value in plain["state"].items()}
+
+
+@pytest.fixture(scope="module")
 def stages(ranks_once):
     return ranks_once("zero_trajectories", 2, stages=[0, 1, 2, 3], steps=STEPS)
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_every_stage_follows_plain_adamw(plain, stages, stage):
+def test_every_stage_follows_plain_adamw(plain, rounding, stages, stage):
     found = stages[0][stage]
     assert found["losses"] == pytest.approx(plain["losses"], rel=1e-4)
     assert found["norms"] == pytest.approx(plain["norms"], rel=1e-4)
@@ -50,7 +61,8 @@ def test_every_stage_follows_plain_adamw(plain, stages, stage):
     errors = {name: float((found["state"][name] - value).abs().max()) for name, value in plain["state"].items()}
     # Softmax does not feel a bias of the keys, so its true gradient is 0, and Adam makes steps of rounding noise.
     noise = {name: errors.pop(name) for name in list(errors) if name.endswith("k_proj.bias")}
-    assert max(errors.values()) < 1e-6
+    # Each of the two runs is off by the rounding of single precision, where that is more than the bar.
+    assert {name: error for name, error in errors.items() if error >= max(1e-6, 2 * rounding[name])} == {}
     assert max(noise.values()) < 1e-5
     assert stages[1][stage]["state"] == {}, "only rank 0 keeps the whole state"
 
