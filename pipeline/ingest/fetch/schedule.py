@@ -23,11 +23,13 @@ _NO_ANSWER = frozenset({Status.DNS_ERROR, Status.CONNECT_ERROR, Status.TIMEOUT, 
 
 @dataclass(slots=True)
 class Job:
-    """One URL and the rows of the part that want it."""
+    """One URL and the rows of the part that want it as their medium."""
 
     url: str
     rows: list[int]
     tries: int = 0
+    companions: list[tuple[int, int]] = field(default_factory=list)
+    """The rows that want it as a companion: (row, place among the row's companions)."""
     host: str = field(init=False)
     """What counts as one host: name and port."""
 
