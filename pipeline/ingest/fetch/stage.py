@@ -118,8 +118,14 @@ class Fetch:
         num_threads = max(1, math.ceil(self.config.cpus))
         async with Decoders(writer, treatment, num_threads, self.config.concurrency) as decoders:
 
+            failed: set[int] = set()
+
+            def is_wanted(job: Job) -> bool:
+                return bool(job.rows) or any(row not in failed for row, _ in job.companions)
+
             async def settle(job: Job, answer: Answer) -> None:
                 if answer.status != Status.SUCCESS:
+                    failed.update(job.rows)
                     decoders.put([*job.rows, *job.companions], Outcome(answer.status, answer.detail))
                     return
                 if job.companions:
@@ -130,7 +136,8 @@ class Fetch:
 
             urls = (job.url for job in jobs)
             async with Client(config) as client, looked_up_ahead(client.names, urls, block):
-                await Schedule(config, Manners(config, client, block, turns).ask, settle).run(jobs)
+                ask = Manners(config, client, block, turns).ask
+                await Schedule(config, ask, settle, is_wanted).run(jobs)
 
     def _promises(self, promised: pa.Table) -> Callable[[list[int]], list[tuple[list[int], Promise]]]:
         """What the list says of the rows of one URL: one promise per medium, with the boxes of all rows to blur."""

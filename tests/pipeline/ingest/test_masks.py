@@ -158,7 +158,7 @@ def test_img2dataset_refuses_them_before_any_work(ade, recipe, tmp_path):
     more = [f'fetch.{item}="ignore"' for item in ("robots", "policy")]
     more += ['fetch.engine="img2dataset"', 'fetch.allow_private=["0.0.0.0/0", "::/0"]', "fetch.allow_folders=[]"]
     more += ['source.companions=[{ role = "seg", path = "{stem}_seg.png" }]']
-    with pytest.raises(RecipeError, match="fetch.companions"):
+    with pytest.raises(RecipeError, match=r"fetch\.companions: it fetches one file per row"):
         check_recipe(recipe("folder", tmp_path / "ade", *more))
 
 

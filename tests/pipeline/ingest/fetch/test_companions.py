@@ -132,6 +132,14 @@ def test_a_row_without_its_medium_is_no_sample(world, fetch):
     assert part.members == []
 
 
+def test_no_mask_is_asked_for_whose_photo_is_gone(world, fetch):
+    urls = [world.url(path) for path in ("/status/404", "/status/410", "/a")]
+    items = [beside(world, ("seg", path), ("parts", "/m.png")) for path in ("/m16.png", "/m16.png", "/m.tif")]
+    part = fetch(urls, companions=items, config={"concurrency": 1})
+    assert part.statuses == ["http_404", "http_410", "success"]
+    assert [world.asked(path) for path in ("/m16.png", "/m.png", "/m.tif")] == [0, 1, 1]
+
+
 def test_the_rules_for_media_hold(world, fetch, tmp_path, draw):
     """Opt-outs, block lists by URL and hash, schemes, caps; a role or URL that is none."""
     world.raw("/noai.png", draw.head(X_Robots_Tag="noai") + mask(5))
