@@ -225,7 +225,8 @@ def _check_list_columns(source: Source, verdict: Verdict) -> None:
 def _check_fetcher(recipe: DatasetRecipe) -> None:
     recipe.fetch.block.check()
     if recipe.fetch.engine == "img2dataset":
-        check_peer(recipe.fetch, recipe.image, open_source(recipe.source).medium)
+        has_companions = bool(getattr(recipe.source, "companions", ()))
+        check_peer(recipe.fetch, recipe.image, open_source(recipe.source).medium, has_companions=has_companions)
 
 
 def curate(

@@ -8,9 +8,13 @@ This file is the contract between `ingest`, `filter` and `shard`, which never im
 from __future__ import annotations
 
 import hashlib
+import re
 from enum import StrEnum
 
 import pyarrow as pa
+
+ROLE = re.compile(r"[a-z0-9_]{1,32}")
+"""What a companion's role may be: it becomes the ending of a file, `{key}.{role}.png`."""
 
 TEXT = pa.struct([("text", pa.string()), ("kind", pa.string()), ("lang", pa.string())])
 """One text of a sample. `kind` says what it is (caption, alt, reference, question, ...); `lang` may be null."""
@@ -19,7 +23,23 @@ REGION = pa.struct([("box", pa.list_(pa.float32())), ("mask", pa.string()), ("te
 """A part of a medium: box = [x, y, width, height] in pixels of the original, mask = COCO RLE as JSON."""
 
 COMPANION = pa.struct([("role", pa.string()), ("url", pa.string())])
-"""Another file that belongs to the sample, such as a segmentation mask."""
+"""Another file that belongs to the sample, such as a segmentation mask. `role` as `ROLE` says."""
+
+STORED_COMPANION = pa.struct(
+    [
+        ("role", pa.string()),
+        ("outcome", pa.string()),
+        ("detail", pa.string()),
+        ("member", pa.string()),
+        ("offset", pa.int64()),
+        ("bytes", pa.int64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("sha256", pa.string()),
+    ]
+)
+"""What became of a companion, and where its bytes, kept as received, lie in the raw tar; `width`, `height` are its own,
+no orientation applied. All after `detail` are null unless `outcome` is `success`."""
 
 CELL = pa.struct([("name", pa.string()), ("value", pa.string())])
 """One cell of the sample's table row."""
@@ -81,6 +101,7 @@ FETCHED = pa.schema(
         ("tar_bytes", pa.int64()),
         ("member", pa.string()),
         ("fetched_at", pa.timestamp("ms", tz="UTC")),
+        ("stored_companions", pa.list_(STORED_COMPANION)),
     ]
 )
 """A candidate and what became of it: img2dataset's columns with its meanings, then ours.
@@ -96,6 +117,7 @@ that is 32 hex digits, else `key`.
 orientation applied. `orientation` is the EXIF value that was applied (1 where there was none). `exif` is a JSON
 object of the received image's EXIF tags, null unless the recipe keeps EXIF: positions and names may be among them.
 `tar_offset`, `tar_bytes` locate the stored medium inside the raw tar; `member` is its name there.
+`stored_companions` has one entry per companion, in their order; null where there are none, or the recipe ignores them.
 All of these are null unless `outcome` is `success`.
 """
 
@@ -137,6 +159,22 @@ SHARD_INDEX = pa.schema(
 `offset`, `size` span all members of the sample, headers and padding included; `media_offset`, `media_size`
 are the medium's own bytes. `sha256` is of the body as fetched, `media_sha256` of the bytes in the shard.
 """
+
+SHARD_COMPANION = pa.struct(
+    [
+        ("role", pa.string()),
+        ("member", pa.string()),
+        ("offset", pa.int64()),
+        ("size", pa.int64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("sha256", pa.string()),
+    ]
+)
+"""A companion inside a shard; `offset`, `size` are its own bytes."""
+
+SHARD_INDEX_COMPANIONS = SHARD_INDEX.append(pa.field("companions", pa.list_(SHARD_COMPANION)))
+"""The index of a shard that holds companions; they follow their medium, in this order. Null where a sample has none."""
 
 
 class Status(StrEnum):

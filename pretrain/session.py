@@ -22,7 +22,7 @@ import torch
 
 from pipeline.errors import TrainingError
 from pipeline.recipe import check
-from pipeline.shard.reader import ShardReader
+from pipeline.shard.reader import ReaderConfig, ShardReader
 from pipeline.store import Store
 from pretrain.checkpoint import Checkpoint, newest
 from pretrain.encoders.text import Vocabulary
@@ -57,8 +57,9 @@ def prepared(recipe: TrainingRecipe, run: Store, world: World) -> Iterator[Sessi
 
     Raises: TrainingError: the folder holds a run of another recipe or other data. DatasetError: no such data.
     """
-    train = ShardReader(recipe.data.url, recipe.data.split)
-    held_out = ShardReader(recipe.data.url, recipe.data.eval_split)
+    reading = ReaderConfig(companions="skip")  # no objective learns from masks
+    train = ShardReader(recipe.data.url, recipe.data.split, reading)
+    held_out = ShardReader(recipe.data.url, recipe.data.eval_split, reading)
     resume = world.from_first(newest(run) if world.rank == 0 else None)
     lineage = {"manifest_sha256": train.fingerprint, "url": recipe.data.url, "split": recipe.data.split}
     if resume is not None:

@@ -35,7 +35,7 @@ class Adopt:
 
     name: ClassVar[str] = "fetch"
     """It stands in the place of `fetch`: what comes after does not tell them apart."""
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def __init__(self, source: SourceConfig) -> None:
         self.source = source

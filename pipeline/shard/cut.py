@@ -14,13 +14,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import DatasetError
-from pipeline.record import SHARD_INDEX
+from pipeline.record import SHARD_INDEX, SHARD_INDEX_COMPANIONS
 from pipeline.shard.order import FETCH, ORDERED, Sort, committed
 from pipeline.shard.plan import PlannedShard
 from pipeline.shard.ranges import RangeReader, Span, SpanMissing
@@ -45,7 +46,7 @@ class Cut:
     """Makes one shard per part."""
 
     name = "cut"
-    version = 1
+    version = 2
     resources = Resources(cpus=1)
 
     def __init__(self, raw: str) -> None:
@@ -72,7 +73,8 @@ class Cut:
         tar = work.scratch / "shard.tar"
         index = _write_tar(TarWriter(tar), rows, work.dataset)
         parquet, stats = work.scratch / "shard.parquet", work.scratch / "stats.json"
-        pq.write_table(pa.Table.from_pylist(index, SHARD_INDEX), parquet, compression="zstd")
+        schema = SHARD_INDEX_COMPANIONS if any(row["companions"] for row in index) else SHARD_INDEX
+        pq.write_table(pa.Table.from_pylist(index, schema), parquet, compression="zstd")
         stats.write_text(json.dumps(_stats(index, tar.stat().st_size), indent=1) + "\n", "utf-8")
         base = f"{SHARDS}/{shard_name(part.facts['split'], part.facts['index'])}".removesuffix(".tar")
         files = {f"{base}.tar": tar, f"{base}.parquet": parquet, f"{base}_stats.json": stats}
@@ -92,33 +94,46 @@ def _write_tar(writer: TarWriter, rows: Sequence[Row], dataset: Store) -> list[d
     index = []
     with writer as tar:
         for window in _windows(rows):
-            for row, media in zip(window, _read_raw(reader, window), strict=True):
-                index.append(_add_sample(tar, row, media))
+            bodies = iter(_read_raw(reader, window))
+            for row in window:
+                media, companions = next(bodies), list(islice(bodies, len(_companions(row))))
+                index.append(_add_sample(tar, row, media, companions))
     return index
+
+
+def _companions(row: Row) -> Sequence[Row]:
+    return row["raw_companions"] or ()
 
 
 def _windows(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     start = held = 0
     for stop, row in enumerate(rows):
-        if held and held + row["raw_size"] > _WINDOW_BYTES:
+        size = row["raw_size"] + sum(item["bytes"] for item in _companions(row))
+        if held and held + size > _WINDOW_BYTES:
             yield rows[start:stop]
             start, held = stop, 0
-        held += row["raw_size"]
+        held += size
     yield rows[start:]
 
 
 def _read_raw(reader: RangeReader, window: Sequence[Row]) -> list[bytes]:
+    """Of each row the bytes of its medium, then of its companions."""
+    spans = []
+    for row in window:
+        spans.append(Span(row["raw_tar"], row["raw_offset"], row["raw_size"]))
+        spans += [Span(row["raw_tar"], item["offset"], item["bytes"]) for item in _companions(row)]
     try:
-        return reader.read([Span(row["raw_tar"], row["raw_offset"], row["raw_size"]) for row in window])
+        return reader.read(spans)
     except SpanMissing as error:
         part = next(row["raw_part"] for row in window if row["raw_tar"] == error.span.name)
         remedy = f"Delete commits/{FETCH}/{part}.json and run again to fetch that part anew."
         raise DatasetError(f"{error} {remedy}") from None
 
 
-def _add_sample(tar: TarWriter, row: Row, media: bytes) -> dict[str, Any]:
+def _add_sample(tar: TarWriter, row: Row, media: bytes, companions: Sequence[bytes]) -> dict[str, Any]:
     key = row["key"]
     placed = tar.add(f"{key}.{row['extension']}", media)
+    beside = [_add_companion(tar, row, *item) for item in zip(_companions(row), companions, strict=True)]
     tar.add(f"{key}.json", row["json"])
     tar.add(f"{key}.txt", caption_of(row["texts"]).encode())
     return {
@@ -129,6 +144,25 @@ def _add_sample(tar: TarWriter, row: Row, media: bytes) -> dict[str, Any]:
         "size": tar.position - placed.offset,
         "media_offset": placed.data_offset,
         "media_size": placed.data_size,
+        "companions": beside or None,
+    }
+
+
+def _add_companion(tar: TarWriter, row: Row, item: Row, data: bytes) -> dict[str, Any]:
+    """Copy a companion. Raises: DatasetError: it is not what was received."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != item["sha256"]:
+        raise DatasetError(
+            f"{row['raw_tar']}:{item['member']}: altered: sha256 {sha256[:16]}; wanted {item['sha256'][:16]}. "
+            f"Delete commits/{FETCH}/{row['raw_part']}.json and run again to fetch that part anew."
+        )
+    placed = tar.add(item["member"], data)
+    return {
+        **{name: item[name] for name in ("role", "width", "height")},
+        "member": placed.name,
+        "offset": placed.data_offset,
+        "size": placed.data_size,
+        "sha256": sha256,
     }
 
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline.commit import Commit, read_commit
 from pipeline.errors import DatasetError
-from pipeline.record import TEXT, key_fraction
+from pipeline.record import STORED_COMPANION, TEXT, Status, key_fraction
 from pipeline.shard.plan import SPLIT_NAME, TRAIN, ShardConfig
 from pipeline.shard.sample import JSON_FIELDS, extension_of, is_shard_key, sample_json
 from pipeline.shuffle import Gather, Scatter
@@ -51,11 +51,13 @@ ORDERED = pa.schema(
         ("raw_offset", pa.int64()),
         ("raw_size", pa.int64()),
         ("json", pa.large_binary()),
+        ("raw_companions", pa.list_(STORED_COMPANION)),
     ]
 )
-"""A kept sample on its way into a shard. `raw_*` locate the medium; `json` is the member as it will be written."""
+"""A kept sample on its way into a shard. `raw_*` locate the medium; `json` is the member as it will be written.
+`raw_companions` are those that were stored, null where none was."""
 
-_READ = ["key", "split", "meta", "member", "outcome", "tar_offset", "tar_bytes"]
+_READ = ["key", "split", "meta", "member", "outcome", "tar_offset", "tar_bytes", "stored_companions"]
 _COLUMNS = [*_READ, *(name for name in JSON_FIELDS if name != "weight")]
 
 
@@ -81,7 +83,7 @@ class Order(Scatter):
     """Reads a part and its verdict; gives its kept rows in order."""
 
     name = "order"
-    version = 1
+    version = 2
 
     def __init__(self, bits: int, config: ShardConfig) -> None:
         super().__init__(bits)
@@ -149,6 +151,7 @@ class Order(Scatter):
             "raw_offset": row["tar_offset"],
             "raw_size": row["tar_bytes"],
             "json": sample_json(row),
+            "raw_companions": [i for i in row["stored_companions"] or () if i["outcome"] == Status.SUCCESS] or None,
         }
 
 
@@ -156,7 +159,7 @@ class Sort(Gather):
     """Sorts one range of `order` by (split, order, key), and tells how many rows of each split it holds."""
 
     name = "sort"
-    version = 1
+    version = 2
 
     def make(self, part: Part, work: Workspace) -> Made:
         """Reduce one bucket; count the rows that came twice."""

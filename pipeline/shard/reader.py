@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +32,8 @@ from pipeline.shard.ranges import RangeOptions, RangeReader, Span, SpanMissing
 from pipeline.store import Store
 
 _COLUMNS = ["key", "mime", "width", "height", "weight", "sha256", "media_offset", "media_size"]
+_COMPANIONS = [f"companions.list.element.{name}" for name in ("role", "offset", "size")]
+"""Only the indexes of shards that hold companions have these."""
 _TEXT = "texts.list.element.text"
 _READ_AHEAD = 256
 
@@ -50,6 +53,8 @@ class Example:
     texts: tuple[str, ...]
     weight: float
     content_id: int
+    companions: tuple[tuple[str, bytes], ...] = ()
+    """Role and bytes of each, as they were received."""
 
 
 class ReaderConfig(RecipeTable):
@@ -63,6 +68,8 @@ class ReaderConfig(RecipeTable):
     """Shard indexes kept in memory, about 200 bytes a sample; at least two windows are always kept."""
     connections: int = Field(default=16, ge=1)
     """Remote requests at once."""
+    companions: Literal["read", "skip"] = "read"
+    """Whether examples come with their companions; who needs no masks saves their bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,11 @@ class _Index:
     content_id: np.ndarray
     offset: np.ndarray
     size: np.ndarray
+    companions: pa.Array | None
+
+    def companions_of(self, row: int) -> list[dict[str, Any]]:
+        """Role, offset and size of each."""
+        return [] if self.companions is None else self.companions[row].as_py() or []
 
 
 class ShardReader:
@@ -129,14 +141,18 @@ class ShardReader:
         shards = np.searchsorted(self._starts, wanted, side="right") - 1
         indexes = self._indexes_of(np.unique(shards).tolist())
         rows = wanted - self._starts[shards]
-        spans = [
-            Span(self._shards[shard].tar, int(indexes[shard].offset[row]), int(indexes[shard].size[row]))
-            for shard, row in zip(shards.tolist(), rows.tolist(), strict=True)
-        ]
-        media = self._read_spans(spans)
+        places = list(zip(shards.tolist(), rows.tolist(), strict=True))
+        spans, roles = [], []
+        for shard, row in places:
+            index, tar = indexes[shard], self._shards[shard].tar
+            beside = index.companions_of(row)
+            spans.append(Span(tar, int(index.offset[row]), int(index.size[row])))
+            spans += [Span(tar, item["offset"], item["size"]) for item in beside]
+            roles.append([item["role"] for item in beside])
+        bodies = iter(self._read_spans(spans))
         return [
-            _example(indexes[shard], row, data)
-            for shard, row, data in zip(shards.tolist(), rows.tolist(), media, strict=True)
+            _example(indexes[shard], row, next(bodies), tuple((role, next(bodies)) for role in of_row))
+            for (shard, row), of_row in zip(places, roles, strict=True)
         ]
 
     def share(
@@ -171,7 +187,8 @@ class ShardReader:
             if found is not None:
                 self._indexes.move_to_end(shard)
                 return found
-        loaded = _load(self._table(self._shards[shard], [*_COLUMNS, _TEXT]))
+        companions = _COMPANIONS if self.config.companions == "read" else []
+        loaded = _load(self._table(self._shards[shard], [*_COLUMNS, *companions, _TEXT]))
         with self._lock:
             self._indexes[shard] = loaded
             while len(self._indexes) > max(self.config.cached_indexes, 2 * self.config.window):
@@ -235,6 +252,7 @@ def _load(table: pa.Table) -> _Index:
         content_id=np.array(content, np.int64),
         offset=numbers("media_offset", np.int64),
         size=numbers("media_size", np.int64),
+        companions=table.column("companions").combine_chunks() if "companions" in table.column_names else None,
     )
 
 
@@ -252,7 +270,7 @@ def _texts_of(table: pa.Table) -> pa.Array:
     return pa.array(rows, pa.list_(pa.string()))
 
 
-def _example(index: _Index, row: int, media: bytes) -> Example:
+def _example(index: _Index, row: int, media: bytes, companions: tuple[tuple[str, bytes], ...]) -> Example:
     return Example(
         key=index.keys[row].as_py(),
         media=media,
@@ -262,4 +280,5 @@ def _example(index: _Index, row: int, media: bytes) -> Example:
         texts=tuple(index.texts[row].as_py()),
         weight=float(index.weight[row]),
         content_id=int(index.content_id[row]),
+        companions=companions,
     )

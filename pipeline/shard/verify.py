@@ -26,7 +26,8 @@ from pipeline.store import Store
 from pipeline.tar import BLOCK, read_members
 
 _FINISH = "Run `pairmill curate` with its recipe, or `pairmill retry`: either finishes it."
-_PLACES = ["key", "member", "offset", "size", "media_offset", "media_size", "media_sha256"]
+_PLACES = ["key", "member", "offset", "size", "media_offset", "media_size", "media_sha256", "companions"]
+"""Columns of a shard's index; `companions` is in those of shards that hold some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,24 +218,34 @@ def _tar(path: Path, rows: Sequence[Mapping[str, Any]], entry: ShardEntry, each_
         if len(found) != len(wanted) and error is None:
             yield Problem(entry.tar, f"{len(found)} members", f"{len(wanted)}, as its index says", remedy)
         sizes = {member.name: (member.data_offset, member.data_size) for member in members}
-        for row in rows:
-            place = sizes.get(row["member"])
-            if place is not None and place != (row["media_offset"], row["media_size"]):
-                wanted_place = f"bytes {row['media_offset']}, {row['media_size']} long, as its index says"
-                yield Problem(entry.tar, f"{row['member']} at {place[0]}, {place[1]} long", wanted_place, remedy)
+        for name, offset, size, sha256 in (body for row in rows for body in _bodies(row)):
+            place = sizes.get(name)
+            if place is not None and place != (offset, size):
+                wanted_place = f"bytes {offset}, {size} long, as its index says"
+                yield Problem(entry.tar, f"{name} at {place[0]}, {place[1]} long", wanted_place, remedy)
             elif place is not None and each_medium:
                 stream.seek(place[0])
                 digest = hashlib.sha256(stream.read(place[1])).hexdigest()
-                if digest != row["media_sha256"]:
-                    part, wanted_digest = f"{entry.tar}:{row['member']}", f"sha256 {row['media_sha256'][:16]}"
+                if digest != sha256:
+                    part, wanted_digest = f"{entry.tar}:{name}", f"sha256 {sha256[:16]}"
                     yield Problem(part, f"altered: sha256 {digest[:16]}", wanted_digest, remedy)
 
 
 def _wanted_members(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, int | None]]:
     for row in rows:
-        yield row["member"], row["offset"]
-        yield f"{row['key']}.json", row["media_offset"] + row["media_size"] + (-row["media_size"] % BLOCK)
+        following = row["offset"]
+        for name, offset, size, _ in _bodies(row):
+            yield name, following
+            following = offset + size + (-size % BLOCK)
+        yield f"{row['key']}.json", following
         yield f"{row['key']}.txt", None
+
+
+def _bodies(row: Mapping[str, Any]) -> Iterator[tuple[str, int, int, str]]:
+    """(member, offset, size, sha256) of the medium of a sample, then of its companions."""
+    yield row["member"], row["media_offset"], row["media_size"], row["media_sha256"]
+    for item in row.get("companions") or ():
+        yield item["member"], item["offset"], item["size"], item["sha256"]
 
 
 def _hashes(keys: Sequence[str]) -> np.ndarray:

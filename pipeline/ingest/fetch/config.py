@@ -35,6 +35,10 @@ class FetchConfig(RecipeTable):
     """The most requests per second to one host, from all workers of a run together; none sets no limit of our own."""
     max_turn_wait_s: float = Field(default=600.0, ge=0)
     """A row whose host's pace would have it wait for longer is not tried, and gets the outcome `deferred`."""
+    companions: Literal["drop_row", "keep_row", "ignore"] = "drop_row"
+    """What becomes of the files that belong to a medium, such as masks, which are stored beside it as received.
+    `drop_row`: a row that lacks one ends as that one did. `keep_row`: it is kept without it. `ignore`: none is fetched.
+    Each is fetched under the same rules as a medium."""
     block: BlockConfig = BlockConfig()
     """Lists of what is never fetched or never kept, such as those of known illegal material."""
 

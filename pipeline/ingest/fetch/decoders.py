@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from pipeline.ingest.fetch.outcome import Outcome, Promise, Treatment, treat_body
+from pipeline.ingest.fetch.outcome import Outcome, Place, Promise, Treatment, treat_body
 from pipeline.ingest.fetch.raw import RawWriter
 
 
@@ -27,7 +27,7 @@ class Decoders:
     def __init__(self, writer: RawWriter, treatment: Treatment, num_threads: int, most_waiting: int) -> None:
         self._writer, self._treatment = writer, treatment
         self._most, self._few = most_waiting, most_waiting // 2
-        self._bodies: deque[tuple[Sequence[int], Promise, bytes]] = deque()
+        self._bodies: deque[tuple[Sequence[Place], Promise, bytes]] = deque()
         self._lock = threading.Lock()
         self._work_or_end = threading.Condition(self._lock)
         self._writing = threading.Lock()
@@ -58,7 +58,7 @@ class Decoders:
         if error is None and self._error is not None:
             raise self._error
 
-    async def treat(self, rows: Sequence[int], promise: Promise, body: bytes) -> None:
+    async def treat(self, rows: Sequence[Place], promise: Promise, body: bytes) -> None:
         """Hand over a body; `promise.hashes` are those of `rows`. Raises: what a thread met."""
         await self._room.wait()
         with self._lock:
@@ -69,7 +69,7 @@ class Decoders:
                 self._room.clear()
             self._work_or_end.notify()
 
-    def put(self, rows: Sequence[int], outcome: Outcome) -> None:
+    def put(self, rows: Sequence[Place], outcome: Outcome) -> None:
         """Settle rows that have no body."""
         with self._writing:
             for row in rows:
@@ -95,7 +95,7 @@ class Decoders:
         if is_last:
             self._loop.call_soon_threadsafe(self._ended.set)
 
-    def _next(self) -> tuple[Sequence[int], Promise, bytes] | None:
+    def _next(self) -> tuple[Sequence[Place], Promise, bytes] | None:
         """The next body; None where there will be none."""
         with self._lock:
             while not self._bodies:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from pipeline.errors import PairmillError
 from pipeline.ingest.fetch.blocklist import NO_BLOCKS, BlockList
+from pipeline.ingest.media.exact import exact_image
 from pipeline.ingest.media.exif import exif_json
 from pipeline.ingest.media.image import ImageConfig, Media, Refusal, treat_image
 from pipeline.ingest.media.probe import MediaConfig, Probed, probe
@@ -16,6 +17,13 @@ from pipeline.ingest.media.retouch import Box
 from pipeline.record import Status
 
 log = logging.getLogger(__name__)
+
+
+COMPANION = "companion"
+"""The medium of a promise whose body is kept as received, once it has proven to be a whole image."""
+
+Place = int | tuple[int, int]
+"""Whose outcome it is: a row's, or (row, n), that of its companion number n from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,8 @@ class Outcome:
     fetched_at: datetime | None = None
     duration_s: float | None = None
     exif: str | None = None
+    companions: tuple[Outcome, ...] = ()
+    """What became of the row's companions, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +94,12 @@ def treat_body(body: bytes, promise: Promise, treatment: Treatment) -> Treated:
         return Treated(Outcome(Status.HASH_MISMATCH, "differs from the list's"), digests)
     media: Media | Probed | Refusal
     try:
-        if medium != "image":
+        if medium not in ("image", COMPANION):
             media = probe(body, medium, treatment.media)
         elif len(body) > treatment.max_image_bytes:
             media = Refusal(Status.TOO_LARGE, f"over {treatment.max_image_bytes} bytes")
+        elif medium == COMPANION:
+            media = exact_image(body, treatment.image.max_pixels)
         else:
             media = treat_image(body, treatment.image, promise.boxes)
     except PairmillError:

@@ -30,13 +30,13 @@ import pyarrow.parquet as pq
 from yarl import URL
 
 from pipeline.commit import Commit
-from pipeline.errors import StageError
+from pipeline.errors import RecipeError, StageError
 from pipeline.ingest.fetch import peer_run
 from pipeline.ingest.fetch.config import FetchConfig
 from pipeline.ingest.fetch.dialect import SUCCESS, our_outcome
 from pipeline.ingest.fetch.guard import Guard
 from pipeline.ingest.fetch.outcome import Outcome
-from pipeline.ingest.fetch.peer_options import peer_image_options, peer_options
+from pipeline.ingest.fetch.peer_options import NO_COMPANIONS, peer_image_options, peer_options
 from pipeline.ingest.fetch.raw import RawWriter
 from pipeline.ingest.fetch.schedule import Job
 from pipeline.ingest.fetch.stage import plan_jobs, raw_parts, read_candidates
@@ -69,7 +69,7 @@ class PeerFetch:
 
     name: ClassVar[str] = "fetch"
     """It stands in the place of `Fetch`: what comes after does not tell them apart."""
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(self, config: FetchConfig, image: ImageConfig) -> None:
         self.config = config
@@ -92,6 +92,8 @@ class PeerFetch:
     def make(self, part: Part, work: Workspace) -> Made:
         """Fetch one candidate part. Raises: StageError: img2dataset itself failed; the web never does that."""
         candidates = read_candidates(part, work)
+        if self.config.companions != "ignore" and candidates["companions"].null_count < len(candidates):
+            raise RecipeError(f"fetch.engine = 'img2dataset' cannot do what the list asks for: {NO_COMPANIONS}.")
         writer = RawWriter(part.id, candidates, work.scratch, self.config.memory_mb << 20)
         try:
             self.download(plan_jobs(candidates, writer), candidates, writer, work.turns)

@@ -24,7 +24,10 @@ NO_EFFECT = (
 """Settings of [fetch] that img2dataset has nothing for; it always verifies certificates."""
 
 
-def check_peer(config: FetchConfig, image: ImageConfig, medium: str) -> None:
+NO_COMPANIONS = 'fetch.companions: it fetches one file per row; say companions = "ignore" to do without masks and such'
+
+
+def check_peer(config: FetchConfig, image: ImageConfig, medium: str, *, has_companions: bool = False) -> None:
     """Refuse what img2dataset cannot honour; say once what has no effect.
 
     Raises: RecipeError: naming each setting, and what to say instead.
@@ -49,6 +52,7 @@ def check_peer(config: FetchConfig, image: ImageConfig, medium: str) -> None:
         (config.per_host_rate_hz is not None, "fetch.per_host_rate_hz: it has no pace per host; leave it out"),
         (image.animated != "first_frame", "image.animated: it stores one frame, or none; leave it out"),
         (image.blur != "none", "image.blur: its boxes are of another kind; leave it out"),
+        (has_companions and config.companions != "ignore", NO_COMPANIONS),
         (medium != "image", f"source: a list of {medium}, and it fetches images alone"),
     ]
     found = [text for is_so, text in problems if is_so]

@@ -10,9 +10,10 @@ import json
 import re
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.ingest.fetch.dialect import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, SUCCESS, their_message, their_status
-from pipeline.ingest.fetch.outcome import Outcome
+from pipeline.ingest.fetch.held import Held, Samples
+from pipeline.ingest.fetch.outcome import Outcome, Place
 from pipeline.record import CANDIDATE, FETCHED, Status
 from pipeline.stage import Made
 from pipeline.tar import TarWriter
@@ -28,8 +30,12 @@ from pipeline.tar import TarWriter
 _STORED = (
     "width", "height", "original_width", "original_height", "exif", "sha256",
     "mime", "duration_s", "orientation", "bytes", "tar_offset", "tar_bytes", "member", "fetched_at",
+    "stored_companions",
 )  # fmt: skip
 """Columns that only a row with a medium has."""
+
+LOST_COMPANIONS = "lost_companions"
+"""The fact of a raw part's commit that says how many companions of its stored rows failed: outcome -> companions."""
 
 _UID = re.compile(r"[0-9a-f]{32}")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -59,7 +65,15 @@ class _Row:
 class RawWriter:
     """Writes the files of one raw part from the outcomes of its candidates."""
 
-    def __init__(self, part: str, candidates: pa.Table, scratch: Path, memory_bytes: int) -> None:
+    def __init__(
+        self,
+        part: str,
+        candidates: pa.Table,
+        scratch: Path,
+        memory_bytes: int,
+        companions: Literal["drop_row", "keep_row", "ignore"] = "ignore",
+    ) -> None:
+        """Take `companions`, what becomes of them as in FetchConfig; unless ignored, each has to have its outcome."""
         self.part = part
         self._candidates = candidates
         needed = (candidates[name].to_pylist() for name in ("key", "source", "source_id", "url", "texts"))
@@ -69,27 +83,32 @@ class RawWriter:
         self._outcomes: list[str] = []
         self._details: list[str | None] = []
         self._stored: list[tuple[Any, ...]] = []
-        self._held = _Held(scratch / f"{part}.held", memory_bytes)
-        self._next = 0
+        listed = candidates["companions"].to_pylist() if companions != "ignore" else [None] * len(self._rows)
+        self.companions: list[list[dict[str, Any]]] = [items or [] for items in listed]
+        """Role and URL of those of each row that have to have an outcome."""
+        self._lost: Counter[str] = Counter()
+        held = Held(scratch / f"{part}.held", memory_bytes)
+        roles = [[item["role"] for item in items] for items in self.companions]
+        self._samples = Samples(held, roles, keeps_incomplete=companions == "keep_row")
         self._start = time.time()
 
-    def put(self, row: int, outcome: Outcome) -> None:
-        """Take the outcome of a row, and write what is now in turn."""
-        self._held.put(row, outcome)
-        while (ready := self._held.take(self._next)) is not None:
-            self._write(self._rows[self._next], ready)
-            self._next += 1
+    def put(self, place: Place, outcome: Outcome) -> None:
+        """Take the outcome of a row or of a companion, and write what is now in turn."""
+        self._samples.put(place, outcome)
+        while (ready := self._samples.take()) is not None:
+            row, whole = ready
+            self._write(self._rows[row], self.companions[row], whole)
 
     def abandon(self) -> None:
         """Close what is open, after a failure; the scratch folder goes with its owner."""
-        self._held.close()
+        self._samples.close()
         self._tar.__exit__(RuntimeError, None, None)
 
     def finish(self) -> Made:
         """Complete the three files. Every row must have had its outcome."""
-        self._held.close()
-        if self._next != len(self._rows):
-            raise RuntimeError(f"raw part {self.part}: {self._next} outcomes for {len(self._rows)} rows")
+        self._samples.close()
+        if len(self._outcomes) != len(self._rows):
+            raise RuntimeError(f"raw part {self.part}: {len(self._outcomes)} outcomes for {len(self._rows)} rows")
         self._tar.close()
         counts = Counter(self._outcomes)
         parquet = self.scratch / f"{self.part}.parquet"
@@ -97,9 +116,10 @@ class RawWriter:
         stats = self.scratch / f"{self.part}_stats.json"
         stats.write_text(json.dumps(self._stats(counts), indent=4))
         files = {f"raw/{path.name}": path for path in (self.scratch / f"{self.part}.tar", parquet, stats)}
-        return Made(files, len(self._rows), counts[Status.SUCCESS], dict(sorted(counts.items())))
+        facts = {LOST_COMPANIONS: dict(sorted(self._lost.items()))} if self._lost else {}
+        return Made(files, len(self._rows), counts[Status.SUCCESS], dict(sorted(counts.items())), facts)
 
-    def _write(self, row: _Row, outcome: Outcome) -> None:
+    def _write(self, row: _Row, companions: Sequence[Mapping[str, Any]], outcome: Outcome) -> None:
         self._outcomes.append(outcome.status.value)
         self._details.append(outcome.detail)
         media = outcome.media
@@ -107,6 +127,7 @@ class RawWriter:
             return
         name = f"{row.key}.{media.extension}"
         member = self._tar.add(name, media.data)
+        stored = self._add_companions(row.key, [item["role"] for item in companions], outcome.companions)
         self._tar.add(f"{row.key}.json", _sample_json(row, outcome))
         self._tar.add(f"{row.key}.txt", (row.caption or "").encode())
         self._stored.append(
@@ -114,8 +135,28 @@ class RawWriter:
                 media.width, media.height, media.original_width, media.original_height, outcome.exif, outcome.sha256,
                 media.mime, outcome.duration_s, media.orientation, outcome.num_bytes,
                 member.data_offset, member.data_size, name, outcome.fetched_at,
+                stored or None,
             )
         )  # fmt: skip
+
+    def _add_companions(self, key: str, roles: Sequence[str], outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+        """Write those that came as `{key}.{role}.png`, the second of a role as `{key}.{role}.2.png`."""
+        stored, seen = [], Counter[str]()
+        for role, outcome in zip(roles, outcomes, strict=True):
+            seen[role] += 1
+            facts = {"role": role, "outcome": outcome.status.value, "detail": outcome.detail}
+            media = outcome.media
+            if media is None:
+                self._lost[outcome.status.value] += 1
+            else:
+                number = f".{seen[role]}" if seen[role] > 1 else ""
+                member = self._tar.add(f"{key}.{role}{number}.{media.extension}", media.data)
+                facts |= {
+                    "member": member.name, "offset": member.data_offset, "bytes": member.data_size,
+                    "width": media.width, "height": media.height, "sha256": outcome.sha256,
+                }  # fmt: skip
+            stored.append(facts)
+        return stored
 
     def _table(self) -> pa.Table:
         """All rows as FETCHED, built column by column."""
@@ -154,48 +195,6 @@ class RawWriter:
             "end_time": end,
             "status_dict": dict(sorted(counts.items())),
         }
-
-
-class _Held:
-    """Outcomes that wait for their turn; media beyond the budget lie in a scratch file."""
-
-    def __init__(self, path: Path, memory_bytes: int) -> None:
-        self._path = path
-        self._budget = memory_bytes
-        self._outcomes: dict[int, Outcome] = {}
-        self._places: dict[int, tuple[int, int]] = {}
-        self._stream: IO[bytes] | None = None
-
-    def put(self, row: int, outcome: Outcome) -> None:
-        media = outcome.media
-        if media is not None and len(media.data) > self._budget:
-            if self._stream is None:
-                self._stream = self._path.open("w+b")
-            offset = self._stream.seek(0, 2)
-            self._stream.write(media.data)
-            self._places[row] = (offset, len(media.data))
-            outcome = replace(outcome, media=replace(media, data=b""))
-        elif media is not None:
-            self._budget -= len(media.data)
-        self._outcomes[row] = outcome
-
-    def take(self, row: int) -> Outcome | None:
-        outcome = self._outcomes.pop(row, None)
-        if outcome is None or outcome.media is None:
-            return outcome
-        place = self._places.pop(row, None)
-        if place is None:
-            self._budget += len(outcome.media.data)
-            return outcome
-        assert self._stream is not None
-        self._stream.seek(place[0])
-        return replace(outcome, media=replace(outcome.media, data=self._stream.read(place[1])))
-
-    def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._path.unlink()
-            self._stream = None
 
 
 def _sample_json(row: _Row, outcome: Outcome) -> bytes:

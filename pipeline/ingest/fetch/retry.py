@@ -2,8 +2,10 @@
 
 Takes a committed raw part. Gives the same files with the same rows in the same order, under `retried/` until
 `finish_retries` puts them in the place of the old ones: a kill leaves the old part whole, or a patched one whose
-last steps are taken by whatever runs next. Media of the other rows are copied out of the old tar. The new part keeps
-the old one's `made_by`, since a fresh fetch by the same settings is what it is; its content makes later stages stale.
+last steps are taken by whatever runs next. Media of the other rows are copied out of the old tar. A row that was kept
+without a companion keeps its medium and its other companions, and only the missing one is tried again. The new part
+keeps the old one's `made_by`, since a fresh fetch by the same settings is what it is; its content makes later stages
+stale.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ from pipeline.commit import RAW, RETRY, WAITING, Commit, drop_part, read_commit,
 from pipeline.errors import DatasetError
 from pipeline.ingest.fetch.outcome import Outcome
 from pipeline.ingest.fetch.peer import PeerFetch
-from pipeline.ingest.fetch.raw import RawWriter
+from pipeline.ingest.fetch.raw import LOST_COMPANIONS, RawWriter
 from pipeline.ingest.fetch.schedule import Job
-from pipeline.ingest.fetch.stage import Fetch
+from pipeline.ingest.fetch.stage import Fetch, add_companion
 from pipeline.ingest.media.image import Media
+from pipeline.ingest.media.sniff import sniff
 from pipeline.record import CANDIDATE, FETCHED, RETRYABLE, Status
 from pipeline.stage import Made, Part, Workspace
 from pipeline.store import Store
@@ -36,7 +39,7 @@ class Retry:
     """Patches raw parts by the stage that fetches, whichever engine it has."""
 
     name: ClassVar[str] = RETRY
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(self, fetch: Fetch | PeerFetch) -> None:
         self.fetch = fetch
@@ -68,9 +71,10 @@ class Retry:
                 "`pairmill fetch` with its recipe, which makes such parts anew; then retry."
             )
         config = self.fetch.config
-        writer = RawWriter(part.id, table.select(CANDIDATE.names).cast(CANDIDATE), work.scratch, config.memory_mb << 20)
+        candidates = table.select(CANDIDATE.names).cast(CANDIDATE)
+        writer = RawWriter(part.id, candidates, work.scratch, config.memory_mb << 20, config.companions)
         try:
-            jobs = jobs_to_retry(table)
+            jobs = jobs_to_retry(table, writer)
             self.fetch.download(jobs, table, writer, work.turns)
             with work.dataset.open(old.file(".tar")) as tar:
                 _keep_others(table, tar, writer)
@@ -83,7 +87,7 @@ class Retry:
             part.id, sum(len(job.rows) for job in jobs), old.rows_out, made.rows_out,
         )  # fmt: skip
         files = {WAITING + name.removeprefix(RAW): path for name, path in made.files.items()}
-        facts = {"replaces": {"made_by": old.made_by, "content": old.content(), "facts": dict(old.facts)}}
+        facts = {"replaces": {"made_by": old.made_by, "content": old.content(), "facts": dict(made.facts)}}
         return replace(made, files=files, facts=facts)
 
 
@@ -98,19 +102,25 @@ def finish_retries(dataset: Store) -> None:
 
 
 def count_retryable(fetched: Mapping[str, Commit]) -> dict[str, int]:
-    """Status -> rows that another try may change."""
+    """Status -> rows, and companions of stored rows, that another try may change."""
     counts: Counter[str] = Counter()
     for commit in fetched.values():
-        counts.update({status: rows for status, rows in commit.counts.items() if rows and status in RETRYABLE})
+        for lost in (commit.counts, commit.facts.get(LOST_COMPANIONS, {})):
+            counts.update({status: rows for status, rows in lost.items() if rows and status in RETRYABLE})
     return dict(counts)
 
 
-def jobs_to_retry(table: pa.Table) -> list[Job]:
-    """One job per URL of the rows that another try may change."""
+def jobs_to_retry(table: pa.Table, writer: RawWriter) -> list[Job]:
+    """One job per URL of the rows, and of the companions of stored rows, that another try may change."""
     jobs: dict[str, Job] = {}
-    for row, (url, outcome) in enumerate(zip(table["url"].to_pylist(), table["outcome"].to_pylist(), strict=True)):
+    columns = (table[name].to_pylist() for name in ("url", "outcome", "stored_companions"))
+    for row, (url, outcome, stored) in enumerate(zip(*columns, strict=True)):
+        again = [n for n, item in enumerate(stored or ()) if item["outcome"] in RETRYABLE]
         if outcome in RETRYABLE and url:
             jobs.setdefault(url, Job(url, [])).rows.append(row)
+            again = list(range(len(writer.companions[row])))
+        for n in again:
+            add_companion(jobs, (row, n), writer)
     return list(jobs.values())
 
 
@@ -121,6 +131,9 @@ def _keep_others(table: pa.Table, tar: IO[bytes], writer: RawWriter) -> None:
         for i, row in enumerate(batch):
             if row["outcome"] not in RETRYABLE or not row["url"]:
                 writer.put(batch_start + i, _kept(row, tar))
+            for n, item in enumerate(row["stored_companions"] or ()):
+                if item["outcome"] not in RETRYABLE:
+                    writer.put((batch_start + i, n), _kept_companion(item, tar))
 
 
 def _batches(table: pa.Table) -> Any:
@@ -133,16 +146,29 @@ def _batches(table: pa.Table) -> Any:
 def _kept(row: Mapping[str, Any], tar: IO[bytes]) -> Outcome:
     if row["outcome"] != Status.SUCCESS:
         return Outcome(Status(row["outcome"]), row["detail"])
-    tar.seek(row["tar_offset"])
-    data = tar.read(row["tar_bytes"])
-    if len(data) != row["tar_bytes"]:
-        raise DatasetError(f"raw tar: ends inside {row['member']}. Run `pairmill verify`, and fetch the part again.")
     media = Media(
-        data, row["mime"], row["member"].rpartition(".")[2], row["width"], row["height"],
+        _read(tar, row["tar_offset"], row["tar_bytes"], row["member"]),
+        row["mime"], row["member"].rpartition(".")[2], row["width"], row["height"],
         row["original_width"], row["original_height"], row["orientation"],
     )  # fmt: skip
     facts = (row["sha256"], row["bytes"], row["fetched_at"], row["duration_s"], row["exif"])
     return Outcome(Status.SUCCESS, row["detail"], media, *facts)
+
+
+def _kept_companion(item: Mapping[str, Any], tar: IO[bytes]) -> Outcome:
+    if item["outcome"] != Status.SUCCESS:
+        return Outcome(Status(item["outcome"]), item["detail"])
+    data, size = _read(tar, item["offset"], item["bytes"], item["member"]), (item["width"], item["height"])
+    media = Media(data, sniff(data) or "", item["member"].rpartition(".")[2], *size, *size, 1)
+    return Outcome(Status.SUCCESS, item["detail"], media, item["sha256"], item["bytes"])
+
+
+def _read(tar: IO[bytes], offset: int, size: int, member: str) -> bytes:
+    tar.seek(offset)
+    data = tar.read(size)
+    if len(data) != size:
+        raise DatasetError(f"raw tar: ends inside {member}. Run `pairmill verify`, and fetch the part again.")
+    return data
 
 
 def _as_raw_part(patched: Commit) -> tuple[Commit, dict[str, str]]:

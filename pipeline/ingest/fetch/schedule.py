@@ -23,11 +23,13 @@ _NO_ANSWER = frozenset({Status.DNS_ERROR, Status.CONNECT_ERROR, Status.TIMEOUT, 
 
 @dataclass(slots=True)
 class Job:
-    """One URL and the rows of the part that want it."""
+    """One URL and the rows of the part that want it as their medium."""
 
     url: str
     rows: list[int]
     tries: int = 0
+    companions: list[tuple[int, int]] = field(default_factory=list)
+    """The rows that want it as a companion: (row, place among the row's companions)."""
     host: str = field(init=False)
     """What counts as one host: name and port."""
 
@@ -46,9 +48,11 @@ class Schedule:
         config: FetchConfig,
         ask: Callable[[str, bool], Awaitable[Answer]],
         settle: Callable[[Job, Answer], Awaitable[None]],
+        is_wanted: Callable[[Job], bool] = lambda job: True,
     ) -> None:
+        """Take `is_wanted`, which is asked of each job before its URL is: what others came to may have made it idle."""
         self._config = config
-        self._ask, self._settle = ask, settle
+        self._ask, self._settle, self._is_wanted = ask, settle, is_wanted
         self._queue: asyncio.Queue[Job | None] = asyncio.Queue()
         self._waiting: dict[str, deque[Job]] = defaultdict(deque)
         self._active: dict[str, int] = defaultdict(int)
@@ -106,6 +110,8 @@ class Schedule:
         self._queue.put_nowait(None)  # for the next worker
 
     async def _answer(self, job: Job) -> Answer:
+        if not self._is_wanted(job):
+            return Answer(Status.DEFERRED, "not tried: no row has a use for it", final=True)
         host = job.host
         failures = self._failures[host]
         if failures >= self._config.give_up_host_after:

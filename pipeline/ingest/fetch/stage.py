@@ -1,7 +1,7 @@
 """The `fetch` stage: downloads the media of one candidate part, and writes them as one raw part.
 
-Takes `candidates/part-*.parquet` (CANDIDATE). Gives `raw/00042.tar` (per sample `{key}.jpg`, `.json`, `.txt`, in row
-order), `raw/00042.parquet` (FETCHED: every row, failures included) and `raw/00042_stats.json`.
+Takes `candidates/part-*.parquet` (CANDIDATE). Gives `raw/00042.tar` (per sample `{key}.jpg`, its companions,
+`.json`, `.txt`, in row order), `raw/00042.parquet` (FETCHED: every row, failures included) and `raw/00042_stats.json`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from pipeline.ingest.fetch.decoders import Decoders
 from pipeline.ingest.fetch.loop import run_in_loop
 from pipeline.ingest.fetch.manners import Manners
 from pipeline.ingest.fetch.names import looked_up_ahead
-from pipeline.ingest.fetch.outcome import Outcome, Promise, Treatment
+from pipeline.ingest.fetch.outcome import COMPANION, Outcome, Promise, Treatment
 from pipeline.ingest.fetch.raw import RawWriter
 from pipeline.ingest.fetch.schedule import Job, Schedule
 from pipeline.ingest.media.image import ImageConfig
 from pipeline.ingest.media.probe import MediaConfig, load_av
 from pipeline.ingest.media.retouch import face_boxes
-from pipeline.record import CANDIDATE, Status
+from pipeline.record import CANDIDATE, ROLE, Status
 from pipeline.stage import Made, Part, Resources, Workspace
 from pipeline.turns import Turns
 
@@ -46,7 +46,7 @@ class Fetch:
     """Fetches candidate parts into raw parts."""
 
     name: ClassVar[str] = "fetch"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def __init__(self, config: FetchConfig, image: ImageConfig, media: MediaConfig = _MEDIA) -> None:
         self.config = config
@@ -78,7 +78,8 @@ class Fetch:
     def make(self, part: Part, work: Workspace) -> Made:
         """Fetch one candidate part; whatever the web does, every row ends in one status."""
         candidates = read_candidates(part, work)
-        writer = RawWriter(part.id, candidates, work.scratch, self.config.memory_mb << 20)
+        memory_bytes = self.config.memory_mb << 20
+        writer = RawWriter(part.id, candidates, work.scratch, memory_bytes, self.config.companions)
         try:
             jobs = plan_jobs(candidates, writer, load_block_list(self.config.block, self._block_content))
             self.download(jobs, candidates, writer, work.turns)
@@ -117,16 +118,26 @@ class Fetch:
         num_threads = max(1, math.ceil(self.config.cpus))
         async with Decoders(writer, treatment, num_threads, self.config.concurrency) as decoders:
 
+            failed: set[int] = set()
+
+            def is_wanted(job: Job) -> bool:
+                return bool(job.rows) or any(row not in failed for row, _ in job.companions)
+
             async def settle(job: Job, answer: Answer) -> None:
                 if answer.status != Status.SUCCESS:
-                    decoders.put(job.rows, Outcome(answer.status, answer.detail))
+                    failed.update(job.rows)
+                    decoders.put([*job.rows, *job.companions], Outcome(answer.status, answer.detail))
                     return
+                if job.companions:
+                    promise = Promise(COMPANION, (None,) * len(job.companions))
+                    await decoders.treat(job.companions, promise, answer.body)
                 for rows, promise in promises(job.rows):
                     await decoders.treat(rows, promise, answer.body)
 
             urls = (job.url for job in jobs)
             async with Client(config) as client, looked_up_ahead(client.names, urls, block):
-                await Schedule(config, Manners(config, client, block, turns).ask, settle).run(jobs)
+                ask = Manners(config, client, block, turns).ask
+                await Schedule(config, ask, settle, is_wanted).run(jobs)
 
     def _promises(self, promised: pa.Table) -> Callable[[list[int]], list[tuple[list[int], Promise]]]:
         """What the list says of the rows of one URL: one promise per medium, with the boxes of all rows to blur."""
@@ -192,4 +203,17 @@ def plan_jobs(candidates: pa.Table, writer: RawWriter, block: BlockList = NO_BLO
             writer.put(row, Outcome(Status.BLOCKLISTED, blocked))
             continue
         jobs.setdefault(url, Job(url, [])).rows.append(row)
+        for n in range(len(writer.companions[row])):
+            add_companion(jobs, (row, n), writer)
     return list(jobs.values())
+
+
+def add_companion(jobs: dict[str, Job], place: tuple[int, int], writer: RawWriter) -> None:
+    """Have a companion fetched, once for all that share it; one that cannot be is settled at once."""
+    row, n = place
+    url, role = writer.companions[row][n]["url"], writer.companions[row][n]["role"]
+    if not url or ROLE.fullmatch(role or "") is None:
+        problem = "url: none" if not url else f"role {role!r}: wanted lower-case letters, digits and '_', at most 32"
+        writer.put(place, Outcome(Status.BAD_ROW, problem))
+        return
+    jobs.setdefault(url, Job(url, [])).companions.append(place)

@@ -24,7 +24,7 @@ from pipeline.recipe import RecipeTable
 from pipeline.record import Status
 
 _MAX_DETAIL = 120
-_MAX_SCANS = 500
+MAX_SCANS = 500
 """libjpeg-turbo's own limit where it sets one: each scan of a progressive JPEG costs a pass over all its pixels."""
 _EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
@@ -122,9 +122,9 @@ def treat_image(body: bytes, config: ImageConfig, boxes: tuple[Box, ...] = ()) -
                 pass
         return _with_metadata(body, _treat_raster(body, mime, config, boxes), config)
     except raster.TooManyPixels as error:
-        return Refusal(Status.TOO_MANY_PIXELS, _brief(error))
+        return Refusal(Status.TOO_MANY_PIXELS, brief(error))
     except Damaged as error:
-        return Refusal(Status.DECODE_ERROR, _brief(error))
+        return Refusal(Status.DECODE_ERROR, brief(error))
     except MemoryError:
         return Refusal(Status.TOO_MANY_PIXELS, "no memory to decode it")
 
@@ -137,16 +137,16 @@ def stored_as_it_is(body: bytes) -> Media | Refusal:
     try:
         width, height = raster.open_image(body, mime, ImageConfig().max_pixels).size
     except raster.TooManyPixels as error:
-        return Refusal(Status.TOO_MANY_PIXELS, _brief(error))
+        return Refusal(Status.TOO_MANY_PIXELS, brief(error))
     except Damaged as error:
-        return Refusal(Status.DECODE_ERROR, _brief(error))
+        return Refusal(Status.DECODE_ERROR, brief(error))
     return Media(body, mime, _EXTENSIONS[mime], width, height, width, height, 1)
 
 
 def _treat_jpeg(body: bytes, config: ImageConfig, boxes: tuple[Box, ...]) -> Media | Refusal:
     header = jpeg.read_header(body)
-    if not header.one_scan and body.count(b"\xff\xda") > _MAX_SCANS:
-        return Refusal(Status.DECODE_ERROR, f"more than {_MAX_SCANS} scans")
+    if not header.one_scan and body.count(b"\xff\xda") > MAX_SCANS:
+        return Refusal(Status.DECODE_ERROR, f"more than {MAX_SCANS} scans")
     width, height = _upright(header.width, header.height, header.orientation)
     refusal = _judge_size(width, height, config)
     if refusal is not None:
@@ -240,5 +240,6 @@ def _upright(width: int, height: int, orientation: int) -> tuple[int, int]:
     return (height, width) if orientation >= 5 else (width, height)
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
+    """What `error` says, in one short line."""
     return " ".join(str(error).split())[:_MAX_DETAIL]

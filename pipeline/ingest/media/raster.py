@@ -79,6 +79,18 @@ def load(image: Image.Image, profile: bytes | None = None) -> Raster:
     return Raster(pixels.reshape(*pixels.shape[:2], -1), turn, stated)
 
 
+def check_whole(image: Image.Image) -> None:
+    """Decode the first frame, whatever its samples are. Raises: Damaged, TooManyPixels."""
+    try:
+        image.load()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooManyPixels(str(error)) from None
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise Damaged(f"{type(error).__name__}: {error}") from None
+
+
 def _to_8_bit(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits, in one of Pillow's ways to hold them
         samples = np.asarray(image).astype(np.int64).clip(0, 65535)

@@ -23,7 +23,7 @@ from pathlib import Path
 from posixpath import basename, dirname, join, normpath, split
 from typing import Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from pipeline.errors import SourceError, nearest
 from pipeline.ingest.sources.files import ListFile, short_labels
@@ -31,13 +31,14 @@ from pipeline.ingest.sources.media import media_url
 from pipeline.ingest.sources.rows import Row, RowCompanion, RowText
 from pipeline.ingest.sources.source import Source, SourceConfig
 from pipeline.recipe import RecipeTable
+from pipeline.record import ROLE
 
 
 class Companion(RecipeTable):
     """A file that belongs to each image."""
 
-    role: str
-    """What it is: segmentation, parts, depth, ..."""
+    role: str = Field(pattern=f"^{ROLE.pattern}$")
+    """What it is: segmentation, parts, depth, ... It becomes part of a file's name, `{key}.{role}.png`."""
     path: str
     """Where it is, from the folder of the image: `{stem}` stands for the image's name without its ending, and one `*`
     for anything in a file's name, for companions of which there are several."""

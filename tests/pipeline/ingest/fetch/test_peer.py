@@ -131,7 +131,7 @@ def test_settings_without_effect_are_named_once(caplog):
 def test_every_setting_of_fetch_was_thought_of():
     """A new setting is honoured, refused or named as one without effect: say so here and in peer_options.py."""
     honoured = {"engine", "user_agent", "timeout_s", "retries", "concurrency", "cpus", "memory_mb", "ports"}
-    refused = {"policy", "robots", "per_host_rate_hz", "block", "allow_private", "allow_folders"}
+    refused = {"policy", "robots", "per_host_rate_hz", "block", "allow_private", "allow_folders", "companions"}
     of_a_refused_policy = {"tdmrep"}
     assert set(FetchConfig.model_fields) <= honoured | refused | set(NO_EFFECT) | of_a_refused_policy
 
