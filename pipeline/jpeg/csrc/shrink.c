@@ -134,6 +134,13 @@ static void empty_strip(struct lane *lane) {
     lane->filled = 0;
 }
 
+/* Whether the filter reads any pixel of a block; `line` is that in the strip. */
+static inline int is_seen(const struct lane *lane, int column, int line) {
+    line += lane->line;
+    return column < lane->end_column && column + lane->n > lane->first_column && line < lane->end_line &&
+           line + lane->n > lane->first_line;
+}
+
 static int decode_unit(struct workspace *work, struct image *image, struct bits *bits, int unit, int with_pixels) {
     int16_t block[BLOCK_SIZE];
     for (int c = 0; c < image->num_components; c++) {
@@ -142,16 +149,14 @@ static int decode_unit(struct workspace *work, struct image *image, struct bits 
         const struct huffman *dc = &work->dc[part->dc], *ac = &work->ac[part->ac];
         const uint16_t *quant = image->quant[part->quant];
         int wanted = wanted_places[with_pixels ? lane->n : 0];
-        for (int k = 0; k < part->across * part->down; k++) {
-            int last = decode_block(bits, part, dc, ac, quant, wanted, block);
-            if (last < 0) return UNUSUAL;
-            if (!with_pixels) continue;
-            int column = (unit * part->across + k % part->across) * lane->n;
-            int line = lane->filled + k / part->across * lane->n;
-            if (column < lane->end_column && column + lane->n > lane->first_column &&
-                lane->line + line < lane->end_line && lane->line + line + lane->n > lane->first_line)
-                inverse_dct(block, last, lane->n, lane->strip.data + (size_t)column * STRIP_LINES + line);
-        }
+        for (int down = 0, line = lane->filled; down < part->down; down++, line += lane->n)
+            for (int across = 0, column = unit * part->across * lane->n; across < part->across;
+                 across++, column += lane->n) {
+                int last = decode_block(bits, part, dc, ac, quant, wanted, block);
+                if (last < 0) return UNUSUAL;
+                if (with_pixels && is_seen(lane, column, line))
+                    inverse_dct(block, last, lane->n, lane->strip.data + (size_t)column * STRIP_LINES + line);
+            }
     }
     return bits->next > bits->end + 8 ? UNUSUAL : DONE;
 }
