@@ -24,14 +24,18 @@ void begin_bits(struct bits *bits, const uint8_t *data, size_t size) {
     bits->count = 0;
 }
 
-/* At least 56 bits. Eight bytes behind the end may be read; further on there are zeros, and the caller gives up. */
-static inline void refill(struct bits *bits) {
-    uint64_t more = 0;
-    if (bits->next <= bits->end) memcpy(&more, bits->next, 8);
-    bits->held |= __builtin_bswap64(more) >> bits->count;
-    bits->next += (63 - bits->count) >> 3;
-    bits->count |= 56;
-}
+/* At least 56 bits, of those that `next` leads to. Eight bytes behind the end may be read; further on there are zeros, and
+   the caller gives up. */
+#define REFILL(held, count, next, end)                   \
+    do {                                                 \
+        uint64_t more = 0;                               \
+        if ((next) <= (end)) memcpy(&more, (next), 8);   \
+        (held) |= __builtin_bswap64(more) >> (count);    \
+        (next) += (63 - (count)) >> 3;                   \
+        (count) |= 56;                                   \
+    } while (0)
+
+static inline void refill(struct bits *bits) { REFILL(bits->held, bits->count, bits->next, bits->end); }
 
 static inline void drop(struct bits *bits, int count) {
     bits->held <<= count;
@@ -181,16 +185,6 @@ static int decode_long(struct bits *bits, const struct huffman *table, const uin
     return k + 1;
 }
 
-/* What refill() does, for bits that are held in locals. */
-#define REFILL()                                  \
-    do {                                          \
-        uint64_t more = 0;                        \
-        if (next <= end) memcpy(&more, next, 8);  \
-        held |= __builtin_bswap64(more) >> count; \
-        next += (63 - count) >> 3;                \
-        count |= 56;                              \
-    } while (0)
-
 /* One symbol by decode_long(), from and to bits that are held in locals. */
 #define DECODE_LONG()                                            \
     do {                                                         \
@@ -208,7 +202,7 @@ static inline __attribute__((always_inline)) int decode_ac(struct bits *from, co
     const uint8_t *next = from->next, *const end = from->end;
     int count = from->count, k = 1, until = ac->can_leap ? wanted : 64;
     while (k < until) {
-        REFILL();
+        REFILL(held, count, next, end);
         for (int looks = 0; looks < 4 && k < until; looks++) {
             const struct look look = ac->look[held >> (64 - LOOK_BITS)];
             int first = k + look.run, second = first + look.run_next;
@@ -224,7 +218,7 @@ static inline __attribute__((always_inline)) int decode_ac(struct bits *from, co
         }
     }
     while (k < 64) {
-        REFILL();
+        REFILL(held, count, next, end);
         for (int leaps = 0; leaps < 4 && k < 64; leaps++) {
             const struct leap leap = ac->leap[held >> (64 - LEAP_BITS)];
             int after = k + leap.places;

@@ -39,10 +39,6 @@ void begin_dct(void) {
                 }
 }
 
-static inline int16_t saturated(int32_t value) { return value > 32767 ? 32767 : value < -32768 ? -32768 : value; }
-
-static inline uint8_t clamped(int32_t value) { return value > 255 ? 255 : value < 0 ? 0 : value; }
-
 static void plain_dct(const int16_t *block, int n, uint8_t *strip) {
     int16_t between[8][8];
     for (int y = 0; y < n; y++)

@@ -80,6 +80,10 @@ struct axis {
     int16_t *weights;
 };
 
+static inline int16_t saturated(int32_t value) { return value > 32767 ? 32767 : value < -32768 ? -32768 : value; }
+
+static inline uint8_t clamped(int32_t value) { return value > 255 ? 255 : value < 0 ? 0 : value; }
+
 int parse_image(const uint8_t *body, size_t size, struct image *image, struct huffman *dc, struct huffman *ac);
 int prepare_huffman(struct huffman *table, int is_dc);
 void prepare_leaps(struct huffman *table);

@@ -96,10 +96,6 @@ void free_axis(struct axis *axis) {
     axis->weights = NULL;
 }
 
-static inline int16_t saturated(int32_t value) { return value > 32767 ? 32767 : value < -32768 ? -32768 : value; }
-
-static inline uint8_t clamped(int32_t value) { return value > 255 ? 255 : value < 0 ? 0 : value; }
-
 static void plain_across(const uint8_t *strip, int lines, const struct axis *axis, int16_t *rows, int stride) {
     for (int i = 0; i < axis->length; i++) {
         const int16_t *weights = axis->weights + (size_t)i * axis->taps;
