@@ -5,11 +5,10 @@ CLIPModel.from_pretrained(folder); AutoTokenizer.from_pretrained(folder); CLIPIm
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pipeline.commit import stamp_of
+from pipeline.quiet import no_progress_bar
 from pipeline.store import Store
 from pretrain.encoders.text import Vocabulary, to_transformers
 from pretrain.encoders.vision import PIXEL_MEAN, PIXEL_STD
@@ -90,20 +90,6 @@ def write_export(run: Store, tokenizer_folder: Path, state: Mapping[str, Tensor]
         for path in sorted(folder.iterdir()):
             run.put_file(path, f"{FOLDER}/{path.name}")
     return run.folder(FOLDER)
-
-
-@contextlib.contextmanager
-def no_progress_bar() -> Iterator[None]:
-    """Without the bars that transformers draws when it reads or writes weights."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def image_processor(side_px: int) -> dict[str, Any]:

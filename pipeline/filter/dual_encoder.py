@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from PIL import Image
 
 from pipeline.errors import StageError
 from pipeline.filter.checkpoint import Checkpoint, Preprocessing
+from pipeline.quiet import no_progress_bar
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "gpu"]
@@ -55,7 +55,7 @@ class DualEncoder:
         self._device = _device(device)
         self._dtype = getattr(torch, dtype)
         self._lock = threading.Lock()  # a fast tokenizer is borrowed by one thread at a time
-        with checkpoint.local() as folder, _without_bars():
+        with checkpoint.local() as folder, no_progress_bar():
             self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
             loaded: Any = AutoModel.from_pretrained(
                 str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
@@ -119,17 +119,3 @@ def _device(wanted: Device) -> Any:
     if wanted == "gpu":
         raise StageError("device is 'gpu', and torch sees none here. Set device = \"auto\", or name a site with GPUs.")
     return torch.device("cpu")
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Without the bars that transformers draws when it reads weights."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import TrainingError
+from pipeline.quiet import no_progress_bar
 from pipeline.shard.reader import ShardReader
 from pipeline.store import Store
 from pretrain.batch import Features
 from pretrain.checkpoint import fetched, newest
 from pretrain.encoders.vision import PIXEL_MEAN, PIXEL_STD
 from pretrain.evals.retrieval import Embed, EvalConfig, Transforms, retrieval
-from pretrain.export import FOLDER, Lineage, clip_model, no_progress_bar, write_export
+from pretrain.export import FOLDER, Lineage, clip_model, write_export
 from pretrain.metrics import FILE
 from pretrain.models.parallel import unit_rows
 from pretrain.session import LINEAGE, RECIPE, local_tokenizer, stored_recipe

@@ -7,8 +7,7 @@ one, with the same limits as an image that is stored smaller.
 from __future__ import annotations
 
 from pipeline.ingest.media import raster
-from pipeline.ingest.media.image import MAX_SCANS, Media, Refusal, brief
-from pipeline.ingest.media.jpeg import Damaged
+from pipeline.ingest.media.image import MAX_SCANS, UNDECODABLE, Media, Refusal, refusal_of
 from pipeline.ingest.media.sniff import sniff
 from pipeline.record import Status
 
@@ -34,10 +33,6 @@ def exact_image(body: bytes, max_pixels: int) -> Media | Refusal:
         image = raster.open_image(body, mime, max_pixels)
         size = image.size
         raster.check_whole(image)
-    except raster.TooManyPixels as error:
-        return Refusal(Status.TOO_MANY_PIXELS, brief(error))
-    except Damaged as error:
-        return Refusal(Status.DECODE_ERROR, brief(error))
-    except MemoryError:
-        return Refusal(Status.TOO_MANY_PIXELS, "no memory to decode it")
+    except UNDECODABLE as error:
+        return refusal_of(error)
     return Media(body, mime, _EXTENSIONS[mime], *size, *size, 1)

@@ -26,6 +26,8 @@ from pipeline.record import Status
 _MAX_DETAIL = 120
 MAX_SCANS = 500
 """libjpeg-turbo's own limit where it sets one: each scan of a progressive JPEG costs a pass over all its pixels."""
+UNDECODABLE = (raster.TooManyPixels, Damaged, MemoryError)
+"""What decoding a body may raise."""
 _EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
 
@@ -121,12 +123,8 @@ def treat_image(body: bytes, config: ImageConfig, boxes: tuple[Box, ...] = ()) -
             except NotForTurbo:
                 pass
         return _with_metadata(body, _treat_raster(body, mime, config, boxes), config)
-    except raster.TooManyPixels as error:
-        return Refusal(Status.TOO_MANY_PIXELS, brief(error))
-    except Damaged as error:
-        return Refusal(Status.DECODE_ERROR, brief(error))
-    except MemoryError:
-        return Refusal(Status.TOO_MANY_PIXELS, "no memory to decode it")
+    except UNDECODABLE as error:
+        return refusal_of(error)
 
 
 def stored_as_it_is(body: bytes) -> Media | Refusal:
@@ -136,10 +134,8 @@ def stored_as_it_is(body: bytes) -> Media | Refusal:
         return Refusal(Status.WRONG_TYPE, f"{mime or 'unknown'}, wanted a stored image")
     try:
         width, height = raster.open_image(body, mime, ImageConfig().max_pixels).size
-    except raster.TooManyPixels as error:
-        return Refusal(Status.TOO_MANY_PIXELS, brief(error))
-    except Damaged as error:
-        return Refusal(Status.DECODE_ERROR, brief(error))
+    except (raster.TooManyPixels, Damaged) as error:
+        return refusal_of(error)
     return Media(body, mime, _EXTENSIONS[mime], width, height, width, height, 1)
 
 
@@ -240,6 +236,13 @@ def _upright(width: int, height: int, orientation: int) -> tuple[int, int]:
     return (height, width) if orientation >= 5 else (width, height)
 
 
-def brief(error: Exception) -> str:
-    """What `error` says, in one short line."""
+def refusal_of(error: Exception) -> Refusal:
+    """What one of `UNDECODABLE` comes to."""
+    if isinstance(error, MemoryError):
+        return Refusal(Status.TOO_MANY_PIXELS, "no memory to decode it")
+    is_large = isinstance(error, raster.TooManyPixels)
+    return Refusal(Status.TOO_MANY_PIXELS if is_large else Status.DECODE_ERROR, _brief(error))
+
+
+def _brief(error: Exception) -> str:
     return " ".join(str(error).split())[:_MAX_DETAIL]
