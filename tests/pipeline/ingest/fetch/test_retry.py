@@ -112,18 +112,13 @@ def test_curate_takes_in_what_came_and_gives_the_bytes_of_a_healthy_web(web, ill
     assert retry(made.dataset, PROCESS).tried == {}
 
 
-@pytest.mark.parametrize("call", ["put_file", "put_bytes", "delete"])
-def test_a_stop_at_any_write_loses_nothing(ill, recipe, monkeypatch, open_part, call):
-    class Stop(BaseException):
-        pass
+class Stop(BaseException):
+    """What takes the place of a kill."""
 
-    made = recipe("ds", "ingest.partition_rows=12")
-    dataset = Store(made.dataset)
-    curate(made, PROCESS, until="fetch")
-    old = files(dataset, "raw")
-    ill.cured = True
+
+def stopped_retries(made, call, monkeypatch):
+    """Retry with none, one, two, ... of the store's calls of that name let through, once for each that stops."""
     real = getattr(Store, call)
-    stops = 0
     for number in range(40):
         left = [number]
 
@@ -137,9 +132,22 @@ def test_a_stop_at_any_write_loses_nothing(ill, recipe, monkeypatch, open_part, 
             patch.setattr(Store, call, stopping)
             try:
                 retry(made.dataset, EngineConfig(place="process", workers=1))
-                break
+                return
             except Stop:
-                stops += 1
+                pass
+        yield
+
+
+@pytest.mark.parametrize("call", ["put_file", "put_bytes", "delete"])
+def test_a_stop_at_any_write_loses_nothing(ill, recipe, monkeypatch, open_part, call):
+    made = recipe("ds", "ingest.partition_rows=12")
+    dataset = Store(made.dataset)
+    curate(made, PROCESS, until="fetch")
+    old = files(dataset, "raw")
+    ill.cured = True
+    stops = 0
+    for _ in stopped_retries(made, call, monkeypatch):
+        stops += 1
         if read_commit(dataset, "fetch", "00000") is None:
             finish_retries(dataset)
         part = open_part(dataset, read_commit(dataset, "fetch", "00000"))
@@ -158,31 +166,12 @@ def test_a_stop_at_any_write_loses_nothing(ill, recipe, monkeypatch, open_part, 
 @pytest.mark.parametrize("call", ["put_file", "put_bytes", "delete"])
 def test_verify_of_a_stopped_retry_says_what_finishes_it(ill, recipe, monkeypatch, call):
     """Deleting the record, as is right for a damaged part, would lose the one copy that there is."""
-
-    class Stop(BaseException):
-        pass
-
     made = recipe("ds", "ingest.partition_rows=12")
     dataset = Store(made.dataset)
     curate(made, PROCESS)
     ill.cured = True
-    real, advised = getattr(Store, call), 0
-    for number in range(40):
-        left = [number]
-
-        def stopping(self, *arguments, left=left):
-            left[0] -= 1
-            if left[0] < 0:
-                raise Stop
-            return real(self, *arguments)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Store, call, stopping)
-            try:
-                retry(made.dataset, EngineConfig(place="process", workers=1))
-                break
-            except Stop:
-                pass
+    advised = 0
+    for _ in stopped_retries(made, call, monkeypatch):
         found = [str(problem) for problem in verify(dataset)]
         if dataset.list("commits/retry", ".json"):
             advised += 1
