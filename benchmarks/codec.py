@@ -13,13 +13,12 @@ import io
 import json
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import cv2
 import numpy as np
 import simplejpeg
-from ingest import commit, processor
+from about import about
 from ingest_photos import SIZES, write_photos
 from PIL import Image
 
@@ -44,8 +43,8 @@ def main():
         "gain_db": {size: gains(bodies[size][:8]) for size in SIZES},
     }
     result["ratio"] = {size: round(ms["library"] / ms["own"], 2) for size, ms in result["ms_per_image"].items()}
-    versions = {name: version(name) for name in ("pairmill", "simplejpeg", "opencv-python-headless", "pillow", "numpy")}
-    print(json.dumps({**result, "photos": photos, "processor": processor(), "commit": commit(), "versions": versions}))
+    packages = ("pairmill", "simplejpeg", "opencv-python-headless", "pillow", "numpy")
+    print(json.dumps({**result, "photos": photos, **about(*packages)}))
 
 
 def costs(bodies):

@@ -11,19 +11,17 @@ Prints a line per run on standard error, and one JSON line at the end. `--quick`
 
 import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from about import about
 
 from pipeline.commit import publish, read_commits
 from pipeline.engine import Engine, EngineConfig
@@ -44,7 +42,7 @@ STEPS = {
     "texts": (find_text_duplicates, TextDuplicatesConfig(), (30_000, 100_000, 300_000), (2_000, 4_000)),
 }
 """Name -> how it runs, its settings, rows, and rows with --quick."""
-VERSIONS = ("numpy", "pyarrow", "imagehash", "faiss-cpu", "datasketch")
+PACKAGES = ("numpy", "pyarrow", "imagehash", "faiss-cpu", "datasketch")
 
 
 def main():
@@ -66,7 +64,7 @@ def main():
         print(f"{step}: growth exponent {result['steps'][step]['growth_exponent']}", file=sys.stderr)
     result["growth_exponent"] = max((s["growth_exponent"] for s in result["steps"].values()), default=None)
     result["all_pairs"] = all_pairs(quick=options.quick)
-    print(json.dumps(result | where()))
+    print(json.dumps(result | about(*PACKAGES)))
 
 
 def measure(folder, step, rows):
@@ -268,21 +266,6 @@ PEERS = {
     "datasketch MinHashLSH": (datasketch_texts, (2_000, 10_000)),
 }
 """What is run beside, and on how many rows; a fifth of them with --quick."""
-
-
-def where():
-    def version_of(name):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            return None
-
-    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
-    return {
-        "commit": git.stdout.strip() or None,
-        "machine": {"cpus": os.cpu_count(), "python": platform.python_version()},
-        "versions": {name: version_of(name) for name in VERSIONS},
-    }
 
 
 if __name__ == "__main__":

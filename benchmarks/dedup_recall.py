@@ -16,12 +16,11 @@ import argparse
 import io
 import json
 import os
-import platform
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from about import about
 from PIL import Image, ImageEnhance, ImageOps
 
 from pipeline.filter.decontaminate import nearest_hashes
@@ -99,9 +98,7 @@ def main():
                 "evals": len(evals),
                 "hidden_recall_precision": hidden,
                 "strangers_per_million_pairs": strangers,
-                "numpy": version("numpy"),
-                "pillow": version("pillow"),
-                "python": platform.python_version(),
+                **about("numpy", "pillow", "imagehash"),
             }
         )
     )

@@ -10,17 +10,16 @@ within a minute; `--million` also fetches a million rows, to see that memory sta
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from about import about
 from ingest_photos import SIZES, write_photos
 from ingest_web import addresses
 
@@ -93,9 +92,7 @@ class Bench:
             "photos": self.photos,
             "photo_bytes": {name: sum(f.stat().st_size for f in files) // len(files) for name, files in sizes.items()},
             "concurrency": CONCURRENCY,
-            "commit": commit(),
-            "machine": {"cpus": os.cpu_count(), "processor": processor(), "python": platform.python_version()},
-            "versions": {name: version(name) for name in VERSIONS if is_installed(name)},
+            **about(*PACKAGES),
         }
 
     def fetch(self, side, size, rows, hosts=1):
@@ -153,7 +150,7 @@ class Bench:
         return peaks
 
 
-VERSIONS = (
+PACKAGES = (
     "pairmill", "img2dataset", "httptools", "uvloop", "simplejpeg", "opencv-python-headless", "pyarrow", "numpy",
 )  # fmt: skip
 
@@ -190,13 +187,6 @@ def extrapolated(result, photo_bytes):
     return {"days_on_machines": days, "mbit_per_s": mbit, "cpus_of_a_machine": os.cpu_count()}
 
 
-def is_installed(name):
-    try:
-        return bool(version(name))
-    except PackageNotFoundError:
-        return False
-
-
 def start(*command):
     options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     if command[0] == "ingest_sides.py":
@@ -219,22 +209,6 @@ def say(who, answer):
 
 
 UNITS = (("cpu_s", "CPU-second"), ("wall_s", "second"))
-
-
-def commit():
-    try:
-        command = ["git", "-C", str(HERE), "describe", "--always", "--dirty"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def arguments():

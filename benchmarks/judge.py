@@ -10,18 +10,17 @@ to date. Prints a line per measurement on standard error, and one JSON line at t
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from about import about
 
 import pipeline.curate
 from pipeline.commit import publish
@@ -76,9 +75,7 @@ def measure(options):
                 "workers": options.workers,
                 "runs": runs,
                 "quick": options.quick,
-                "commit": commit(),
-                "machine": {"cpus": os.cpu_count(), "python": platform.python_version()},
-                "versions": {name: version(name) for name in ("numpy", "pyarrow", "pydantic")},
+                **about("numpy", "pyarrow", "pydantic"),
             }
         )
     )
@@ -219,14 +216,6 @@ def ask(*arguments):
 
 def say(words):
     print(words, file=sys.stderr)
-
-
-def commit():
-    try:
-        command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def arguments():

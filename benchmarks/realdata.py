@@ -14,11 +14,11 @@ import csv
 import json
 import os
 import random
-import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
+
+from about import about
 
 from cluster.progress import StageProgress
 from cluster.quickstart.run import local_web_settings, write_report
@@ -114,17 +114,9 @@ def print_result(curated, worlds, trained, seconds, page):
         "planted": planted,
         "curated_s": round(seconds[0], 1),
         "trained_s": round(seconds[1], 1),
-        "versions": {name: version(name) for name in ("pairmill", "torch", "deepspeed", "ray", "transformers")},
-        "commit": commit(),
+        **about("pairmill", "torch", "deepspeed", "ray", "transformers"),
     }
     print(json.dumps(line))
-
-
-def commit():
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
 
 
 if __name__ == "__main__":

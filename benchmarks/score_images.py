@@ -1,6 +1,6 @@
 """What the scorers of images cost: pixels, clip and text_in_image, through ScoreStage on parts of real photos.
 
-    PAIRMILL_DATA=... .venv/bin/python benchmarks/score_images.py [--rows N] [--skip ocr]
+    PAIRMILL_DATA=... .venv/bin/python benchmarks/score_images.py [--quick] [--rows N] [--skip ocr]
 
 Takes COCO photos, brought to 256 px as the fetcher does (the shorter side, quality 95), repeated to N rows of one raw
 part. The checkpoint of `clip` has random weights: towers of one layer of width 64 at 224 px, so that what is left is
@@ -12,17 +12,16 @@ peak memory.
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from about import about
 
 from pipeline.filter.score import ScoreStage
 from pipeline.filter.scorers.clip import ClipScore, ClipScoreConfig
@@ -34,6 +33,7 @@ from pipeline.stage import Part, Workspace, scratch_folder
 from pipeline.store import Store
 from pipeline.tar import TarWriter
 
+PACKAGES = ("numpy", "pillow", "simplejpeg", "opencv-python-headless", "torch", "transformers")
 ROWS = {"pixels": 1.0, "clip_loader": 1.0, "clip_b32": 0.02, "ocr": 0.05}
 """Share of the rows that each takes, since they differ a thousandfold in speed."""
 
@@ -41,6 +41,7 @@ ROWS = {"pixels": 1.0, "clip_loader": 1.0, "clip_b32": 0.02, "ocr": 0.05}
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--quick", action="store_true", help="few rows, no OCR; ends within a minute")
     parser.add_argument("--skip", action="append", default=[], choices=list(ROWS))
     parser.add_argument("--one", nargs=2, metavar=("WHAT", "FOLDER"))
     options = parser.parse_args()
@@ -48,10 +49,11 @@ def main():
         print(json.dumps(measure(*options.one)))
         return
     found = {}
+    total, skipped = (800, {"ocr", *options.skip}) if options.quick else (options.rows, set(options.skip))
     for name, share in ROWS.items():
-        if name in options.skip:
+        if name in skipped:
             continue
-        for rows in {max(64, int(options.rows * share / 4)), max(64, int(options.rows * share))}:
+        for rows in {max(64, int(total * share / 4)), max(64, int(total * share))}:
             with tempfile.TemporaryDirectory() as folder:
                 plant(Path(folder), rows)
                 environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -59,7 +61,7 @@ def main():
                 done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
                 found[f"{name}_{rows}"] = json.loads(done.stdout.splitlines()[-1])
                 print(name, found[f"{name}_{rows}"], file=sys.stderr)
-    print(json.dumps({"runs": found, **about()}))
+    print(json.dumps({"runs": found, **about(*PACKAGES)}))
 
 
 def plant(folder, rows):
@@ -132,16 +134,6 @@ def save_random(folder, width, layers, heads):
 def cpu_s():
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-def about():
-    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    packages = ("numpy", "pillow", "simplejpeg", "opencv-python-headless", "torch", "transformers")
-    return {
-        "commit": git.stdout.strip(),
-        "machine": {"cpus": os.cpu_count(), "python": platform.python_version()},
-        "versions": {name: version(name) for name in packages},
-    }
 
 
 if __name__ == "__main__":
