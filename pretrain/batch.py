@@ -37,6 +37,23 @@ class Batch:
         return Batch(*moved, keys=self.keys)
 
 
+class Inputs(NamedTuple):
+    """What a model's one forward is given: a batch on its device, and what objectives ask of it beside.
+
+    A side that is None is skipped. It is a named tuple for the reason that `Features` is one.
+    """
+
+    images_BCHW: Tensor | None
+    tokens_BL: Tensor | None
+    image_ids_B: Tensor | None = None
+    text_ids_B: Tensor | None = None
+
+    @classmethod
+    def of(cls, batch: Batch) -> Inputs:
+        """The batch as it is, before objectives ask for more."""
+        return cls(batch.images_BCHW, batch.tokens_BL, batch.image_ids_B, batch.text_ids_B)
+
+
 class Features(NamedTuple):
     """What a parallel-stream model returns: unit rows and the logit scale s = e^t, not t.
 

@@ -16,7 +16,7 @@ from pretrain.checkpoint import CheckpointConfig
 from pretrain.evals.retrieval import EvalConfig
 from pretrain.loader import DataConfig, LoaderConfig
 from pretrain.models.parallel import ModelConfig
-from pretrain.objectives.infonce import ObjectiveConfig
+from pretrain.objectives.table import ObjectiveConfig
 from pretrain.schedule import ScheduleConfig
 from pretrain.tokenize import TokenizerConfig
 from pretrain.transform import AugmentConfig

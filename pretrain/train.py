@@ -24,13 +24,13 @@ import torch
 from pipeline.errors import TrainingError
 from pipeline.recipe import check
 from pipeline.store import Store
-from pretrain.batch import Batch
+from pretrain.batch import Batch, Inputs
 from pretrain.checkpoint import Checkpoint, check_world, load, prune, save
 from pretrain.evals.retrieval import Transforms, retrieval
 from pretrain.export import Lineage, write_export
 from pretrain.loader import StreamConfig, TrainLoader
 from pretrain.metrics import Metrics
-from pretrain.objectives.infonce import PairIds, infonce
+from pretrain.objectives.table import objectives
 from pretrain.recipe import TrainingRecipe
 from pretrain.schedule import lr_ratio
 from pretrain.session import Session, fresh_model, prepared
@@ -68,7 +68,7 @@ def _train(session: Session) -> dict[str, Any]:
     saved, evaluated, recalls = step, -1, None
     metrics = Metrics(run, step) if world.rank == 0 else None
     loader = _loader(session)
-    low, high = recipe.objective.log_scale_range
+    objective = objectives(recipe.objective)
     stop = False
 
     with _asked_to_stop() as asked, closing(loader.batches(step)) as batches:
@@ -77,23 +77,24 @@ def _train(session: Session) -> dict[str, Any]:
             batch = next(batches)
             waited = loader.waited_s - waited
             torch.manual_seed(_step_seed(recipe.seed, step, world.rank))
-            moved = batch.to(world.device)
-            features = engine.forward(moved.images_BCHW, moved.tokens_BL)
-            ids = PairIds(moved.image_ids_B, moved.text_ids_B) if recipe.objective.false_negatives == "mask" else None
-            loss = infonce(features, ids).total
-            total, stops = world.sums([float(loss.detach()), float(asked.is_set())])
+            inputs = objective.ask(Inputs.of(batch.to(world.device)))
+            features = engine.forward(inputs)
+            loss = objective(features, inputs)
+            stops, total, *parts = world.sums([float(asked.is_set()), *loss.values()])
             _check_finite("loss", total, step, batch, world)
             lr = recipe.optimizer.lr * lr_ratio(recipe.schedule, step, recipe.steps)
-            report = engine.step(loss, lr)
+            report = engine.step(loss.total, lr)
             if report.applied:
                 _check_finite("grad_norm", report.grad_norm, step, batch, world)
-            engine.clamp("logit_scale", low, high)
+            for name, (low, high) in objective.ranges.items():
+                engine.clamp(name, low, high)
             step += 1
             stop = stops > 0
             if metrics is not None:
                 seconds = time.perf_counter() - start
                 values = {
                     "loss": total / world.size,
+                    **{f"loss/{name}": part / world.size for name, part in zip(loss.parts, parts, strict=True)},
                     "lr": lr,
                     "logit_scale": float(features.scale.detach()),
                     "grad_norm": report.grad_norm,

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import TrainingError
 from pipeline.recipe import RecipeTable
-from pretrain.batch import Features
+from pretrain.batch import Features, Inputs
 
 _TAG = "zero"
 
@@ -147,16 +147,16 @@ class ZeroEngine:
             model=model, optimizer=optimizer, config=deepspeed_settings(settings, world), dist_init_required=False
         )
 
-    def forward(self, images_BCHW: Tensor | None, tokens_BL: Tensor | None) -> Features:
+    def forward(self, inputs: Inputs) -> Features:
         """The model's one forward, with gradients."""
         self._engine.train()
-        return self._engine(images_BCHW, tokens_BL)
+        return self._engine(inputs)
 
     @torch.no_grad()
     def embed(self, images_BCHW: Tensor | None, tokens_BL: Tensor | None) -> Features:
         """The model's one forward, for evaluation."""
         self._engine.eval()
-        return self._engine(images_BCHW, tokens_BL)
+        return self._engine(Inputs(images_BCHW, tokens_BL))
 
     def step(self, loss: Tensor, lr: float) -> StepReport:
         """Backward of `loss` (mean over this rank's rows), averaged over ranks; clip; one AdamW step at `lr`."""

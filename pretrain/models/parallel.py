@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.recipe import RecipeTable
-from pretrain.batch import Features
+from pretrain.batch import Features, Inputs
 from pretrain.encoders.text import TextConfig, TextEncoder, Vocabulary
 from pretrain.encoders.vision import VisionConfig, VisionEncoder
 
@@ -42,15 +42,13 @@ class DualEncoder(nn.Module):
         # One element, not none: DeepSpeed 0.19.8 cannot broadcast a parameter without dims.
         self.logit_scale = nn.Parameter(torch.tensor([math.log(config.initial_scale)]))
 
-    def forward(self, images_BCHW: Tensor | None, tokens_BL: Tensor | None) -> Features:
+    def forward(self, inputs: Inputs) -> Features:
         """Features of what is given; a side that is None is skipped.
 
-        Args:
-            images_BCHW: uint8 RGB. tokens_BL: int64, one end token per row.
         Returns: unit rows in float32 (or wider, where the model is), whatever the precision of the towers.
         """
-        image_BD = None if images_BCHW is None else unit_rows(self.vision(images_BCHW))
-        text_BD = None if tokens_BL is None else unit_rows(self.text(tokens_BL))
+        image_BD = None if inputs.images_BCHW is None else unit_rows(self.vision(inputs.images_BCHW))
+        text_BD = None if inputs.tokens_BL is None else unit_rows(self.text(inputs.tokens_BL))
         return Features(image_BD, text_BD, _at_least_float32(self.logit_scale).exp().squeeze(0))
 
 

@@ -20,32 +20,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.recipe import RecipeTable
-from pretrain.batch import Features
+from pretrain.batch import Features, Inputs
 from pretrain.objectives.gather import gather_constants, gather_rows, rank
+from pretrain.objectives.objective import Loss
 
 
-class ObjectiveConfig(RecipeTable):
-    """The `[objective]` table of a training recipe."""
+class InfoNCEConfig(RecipeTable):
+    """The `[objective.infonce]` table of a training recipe."""
 
-    name: Literal["infonce"]
+    weight: float = Field(default=1.0, gt=0)
+    """Factor in the sum of objectives."""
     false_negatives: Literal["mask", "keep"]
     """What to do with a pair off the diagonal whose image or text equals the row's: `mask` leaves it out of the
     denominator, `keep` counts it as a negative, as CLIP did."""
     max_scale: float = Field(gt=1)
     """The logit scale is held in [1, max_scale] after every step; CLIP: 100."""
-
-    @property
-    def log_scale_range(self) -> tuple[float, float]:
-        """Range that t = ln(scale) is clamped to."""
-        return 0.0, math.log(self.max_scale)
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """A loss in nats, mean over this rank's rows: `total` to differentiate, `parts` to look at."""
-
-    total: Tensor
-    parts: dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +45,23 @@ class PairIds:
     text_B: Tensor
 
 
+class InfoNCE:
+    """InfoNCE of image and text rows as an objective."""
+
+    def __init__(self, config: InfoNCEConfig) -> None:
+        self.config = config
+        self.ranges = {"logit_scale": (0.0, math.log(config.max_scale))}
+
+    def ask(self, inputs: Inputs) -> Inputs:
+        """Both sides of the batch are all it needs."""
+        return inputs
+
+    def __call__(self, features: Features, inputs: Inputs) -> Loss:
+        """See `infonce`."""
+        masked = self.config.false_negatives == "mask"
+        return infonce(features, PairIds(inputs.image_ids_B, inputs.text_ids_B) if masked else None)
+
+
 def infonce(features: Features, ids: PairIds | None) -> Loss:
     """InfoNCE of this rank's rows against the columns of all ranks.
 
@@ -64,7 +70,7 @@ def infonce(features: Features, ids: PairIds | None) -> Loss:
         ids: identities, to leave out false negatives; None counts every off-diagonal pair as a negative.
     Returns: mean over rows of both directions, in nats; ln G for a model that knows nothing.
     """
-    image_BD, text_BD, scale = features
+    image_BD, text_BD, scale = features.image_BD, features.text_BD, features.scale
     if image_BD is None or text_BD is None or image_BD.shape != text_BD.shape:
         raise ValueError("infonce: wanted image and text rows of equal shape, one pair per row")
     offset = rank() * image_BD.shape[0]

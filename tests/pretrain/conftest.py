@@ -102,7 +102,7 @@ def small_recipe(url, **changes):
             "vision": tower(side_px=16, patch_px=8),
             "text": tower(context_tokens=16),
         },
-        "objective": {"name": "infonce", "false_negatives": "mask", "max_scale": 100.0},
+        "objective": {"infonce": {"false_negatives": "mask", "max_scale": 100.0}},
         "optimizer": {
             "name": "adamw",
             "lr": 1e-2,

@@ -8,6 +8,7 @@ from PIL import Image
 
 from pipeline.shard.reader import ShardReader
 from pipeline.store import Store
+from pretrain.batch import Inputs
 from pretrain.checkpoint import fetched, newest
 from pretrain.loader import decoded, stack_images
 from pretrain.session import fresh_model, stored_recipe
@@ -47,7 +48,7 @@ def test_logits_from_bytes_and_words_equal_the_trained_models(run, trained, scen
     model, our_tokenizer = trained
     with torch.no_grad():
         images = stack_images([centred(decoded(example), 16) for example in examples])
-        features = model(images, our_tokenizer(texts))
+        features = model(Inputs(images, our_tokenizer(texts)))
         ours = features.scale * features.image_BD @ features.text_BD.T
 
     folder = run.path("export")

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pretrain.batch import Inputs
 from pretrain.objectives.infonce import infonce
 from pretrain.zero import decay_groups, deepspeed_settings
 
@@ -25,7 +26,7 @@ def by_torch_alone(dtype):
     for step in range(STEPS):
         for group in optimizer.param_groups:
             group["lr"] = worker.learning_rate(step)
-        loss = infonce(model(*worker.tiny_batch(step)), None).total
+        loss = infonce(model(Inputs(*worker.tiny_batch(step))), None).total
         optimizer.zero_grad()
         loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)))

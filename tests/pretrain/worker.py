@@ -174,12 +174,13 @@ def _trajectory(stage, steps):
 
 
 def _zero_step(engine, step):
+    from pretrain.batch import Inputs
     from pretrain.objectives.infonce import infonce
 
     images, tokens = tiny_batch(step)
     size = len(images) // dist.get_world_size()
     rows = slice(dist.get_rank() * size, (dist.get_rank() + 1) * size)
-    loss = infonce(engine.forward(images[rows], tokens[rows]), None).total
+    loss = infonce(engine.forward(Inputs(images[rows], tokens[rows])), None).total
     report = engine.step(loss, learning_rate(step))
     mean = loss.detach().clone()
     dist.all_reduce(mean)
