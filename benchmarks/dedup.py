@@ -25,10 +25,10 @@ from about import about
 
 from pipeline.commit import publish, read_commits
 from pipeline.engine import Engine, EngineConfig
-from pipeline.filter.duplicates import DuplicatesConfig, find_duplicates
-from pipeline.filter.near_duplicates import NearDuplicatesConfig, find_near_duplicates
-from pipeline.filter.semantic import SemanticConfig, find_semantic
-from pipeline.filter.text_duplicates import TextDuplicatesConfig, find_text_duplicates
+from pipeline.filter.steps.duplicates import DuplicatesConfig, find_duplicates
+from pipeline.filter.steps.near_duplicates import NearDuplicatesConfig, find_near_duplicates
+from pipeline.filter.steps.semantic import SemanticConfig, find_semantic
+from pipeline.filter.steps.text_duplicates import TextDuplicatesConfig, find_text_duplicates
 from pipeline.record import FETCHED
 from pipeline.stage import Made
 from pipeline.store import Store

@@ -23,8 +23,8 @@ import numpy as np
 from about import about
 from PIL import Image, ImageEnhance, ImageOps
 
-from pipeline.filter.decontaminate import nearest_hashes
 from pipeline.filter.scorers.phash import grey_plane, hashes_of
+from pipeline.filter.steps.decontaminate import nearest_hashes
 
 RADII = (0, 2, 4, 6, 8, 10, 12)
 

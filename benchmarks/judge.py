@@ -26,7 +26,7 @@ import pipeline.curate
 from pipeline.commit import publish
 from pipeline.curate import DatasetRecipe, curate
 from pipeline.engine import Engine, EngineConfig
-from pipeline.filter.duplicates import COLUMNS as DUPLICATES
+from pipeline.filter.steps.duplicates import COLUMNS as DUPLICATES
 from pipeline.recipe import check
 from pipeline.record import FETCHED
 from pipeline.stage import Made, scratch_folder

@@ -27,10 +27,10 @@ from pipeline.engine import Engine, EngineConfig
 from pipeline.filter.scorers.concepts import ConceptsScore, ConceptsScoreConfig
 from pipeline.filter.scorers.language import LanguageScore, LanguageScoreConfig
 from pipeline.filter.scorers.text import TextScore, TextScoreConfig
+from pipeline.filter.steps.text_duplicates import TextDuplicatesConfig, find_text_duplicates, pairs_of_groups
 from pipeline.filter.text.entries import spaced
 from pipeline.filter.text.minhash import band_hashes, choose_bands
 from pipeline.filter.text.shingles import plain, shingles
-from pipeline.filter.text_duplicates import TextDuplicatesConfig, find_text_duplicates, pairs_of_groups
 from pipeline.record import FETCHED, sample_key
 from pipeline.stage import Made
 from pipeline.store import Store

@@ -21,14 +21,6 @@ from pydantic import Field, ValidationError
 from pipeline.commit import Commit, read_commits
 from pipeline.engine import Engine, EngineConfig, Progress, ray_session
 from pipeline.errors import AskedWrongly, RecipeError, nearest
-from pipeline.filter.balance import BalanceConfig
-from pipeline.filter.decontaminate import DecontaminateConfig
-from pipeline.filter.duplicates import COLUMNS as DUPLICATES_COLUMNS
-from pipeline.filter.duplicates import DuplicatesConfig, find_duplicates
-from pipeline.filter.expression.check import LIST_TABLE
-from pipeline.filter.near_duplicates import NearDuplicatesConfig
-from pipeline.filter.quantiles import whole_numbers
-from pipeline.filter.rules import VerdictConfig
 from pipeline.filter.score import ScoreStage
 from pipeline.filter.scorers import check_scorers, scorers_of
 from pipeline.filter.scorers.centroids import CentroidsScoreConfig
@@ -41,10 +33,18 @@ from pipeline.filter.scorers.pixels import PixelsScoreConfig
 from pipeline.filter.scorers.probe import ProbeScoreConfig
 from pipeline.filter.scorers.text import TextScoreConfig
 from pipeline.filter.scorers.text_in_image import TextInImageConfig
-from pipeline.filter.semantic import SemanticConfig
 from pipeline.filter.steps import check_steps, needed_by, run_steps, steps_of
-from pipeline.filter.text_duplicates import TextDuplicatesConfig
-from pipeline.filter.verdict import JudgeStage, Verdict, compile_verdict, tables_of
+from pipeline.filter.steps.balance import BalanceConfig
+from pipeline.filter.steps.decontaminate import DecontaminateConfig
+from pipeline.filter.steps.duplicates import COLUMNS as DUPLICATES_COLUMNS
+from pipeline.filter.steps.duplicates import DuplicatesConfig, find_duplicates
+from pipeline.filter.steps.near_duplicates import NearDuplicatesConfig
+from pipeline.filter.steps.semantic import SemanticConfig
+from pipeline.filter.steps.text_duplicates import TextDuplicatesConfig
+from pipeline.filter.verdicts.expression.check import LIST_TABLE
+from pipeline.filter.verdicts.quantiles import whole_numbers
+from pipeline.filter.verdicts.rules import VerdictConfig
+from pipeline.filter.verdicts.verdict import JudgeStage, Verdict, compile_verdict, tables_of
 from pipeline.funnel import STAGES, Funnel, StageName, read_funnel
 from pipeline.ingest.adopt import Adopt
 from pipeline.ingest.fetch.config import FetchConfig

@@ -17,7 +17,7 @@ from cluster.report.words import plain, without_secrets
 from pipeline.commit import Commit
 from pipeline.errors import DatasetError
 from pipeline.filter.scorers import SCORERS
-from pipeline.filter.verdict import JudgeStage
+from pipeline.filter.verdicts.verdict import JudgeStage
 from pipeline.ingest.fetch.stage import Fetch
 from pipeline.ingest.read import Ingest
 from pipeline.recipe import digest_of

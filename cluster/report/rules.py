@@ -14,10 +14,10 @@ from typing import Literal as Choice
 
 from cluster.report.words import number
 from pipeline.errors import RecipeError
-from pipeline.filter.expression.parse import Call, Column, Compare, ExpressionError, Literal, Logic, Node
-from pipeline.filter.expression.render import render
-from pipeline.filter.expression.tree import columns_of, nodes_of
-from pipeline.filter.rules import Rule, VerdictConfig
+from pipeline.filter.verdicts.expression.parse import Call, Column, Compare, ExpressionError, Literal, Logic, Node
+from pipeline.filter.verdicts.expression.render import render
+from pipeline.filter.verdicts.expression.tree import columns_of, nodes_of
+from pipeline.filter.verdicts.rules import Rule, VerdictConfig
 from pipeline.recipe import check
 
 _TURNED = {">=": "<=", "<=": ">=", ">": "<", "<": ">"}

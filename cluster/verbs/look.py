@@ -60,7 +60,7 @@ def verify(options: argparse.Namespace) -> dict[str, Any]:
 
 def subset(options: argparse.Namespace) -> dict[str, Any]:
     """Write the uids of the kept rows as DataComp publishes its subsets."""
-    from pipeline.filter.subset import write_subset
+    from pipeline.filter.verdicts.subset import write_subset
 
     rows = write_subset(_dataset(options.dataset), Path(options.out))
     sys.stderr.write(f"wrote {rows:,} uids to {Path(options.out).resolve()}\n")
@@ -76,7 +76,7 @@ def _dataset(url: str) -> Store:
 
 def _show_dropped(options: argparse.Namespace, dataset: Store) -> dict[str, Any]:
     """A few rows that a rule dropped, one block each, with the columns that say something."""
-    from pipeline.filter.dropped import sample_dropped
+    from pipeline.filter.verdicts.dropped import sample_dropped
 
     if options.rows < 1:
         raise AskedWrongly(f"--rows is {options.rows}; it may be 1 or more.")
@@ -88,7 +88,7 @@ def _show_dropped(options: argparse.Namespace, dataset: Store) -> dict[str, Any]
 
 
 def _show_all(options: argparse.Namespace) -> dict[str, Any]:
-    from pipeline.filter.rules import rule_sets
+    from pipeline.filter.verdicts.rules import rule_sets
 
     found = {title: shipped_recipes(package) for title, package in LISTS.items()}
     found["rule sets"] = {f"{RULES}{name}": path for name, path in rule_sets().items()}
@@ -102,7 +102,7 @@ def _show_all(options: argparse.Namespace) -> dict[str, Any]:
 def _resolve(what: str) -> dict[str, Any]:
     """The resolved settings of a recipe or a site, whichever `what` is."""
     from pipeline.curate import DatasetRecipe
-    from pipeline.filter.rules import read_rule_set, rule_sets
+    from pipeline.filter.verdicts.rules import read_rule_set, rule_sets
     from pretrain.recipe import TrainingRecipe
 
     if what.startswith(RULES) and what.removeprefix(RULES) in rule_sets():

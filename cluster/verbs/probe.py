@@ -13,7 +13,7 @@ from pipeline.store import Store
 
 def probe(options: argparse.Namespace) -> dict[str, Any]:
     """Fit, write, and say how well it does on rows that it never saw."""
-    from pipeline.filter import probe_fit
+    from pipeline.filter.models import probe_fit
 
     dataset, labels, out = Store(options.dataset), Path(options.labels), Path(options.out)
     if not dataset.exists("dataset.json"):

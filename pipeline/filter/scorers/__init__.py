@@ -19,7 +19,7 @@ from pipeline.filter.scorers.text_in_image import TextInImageScore
 SCORERS: dict[str, Callable[..., Scorer]] = {
     scorer.name: scorer for scorer in (TextScore, LanguageScore, ConceptsScore, ImageScore, PixelsScore, PhashScore)
 } | {"clip": ClipScore}
-"""Name of a table under `[score]` -> its scorer. Duplicates are a global step and stand beside: duplicates.py."""
+"""Name of a table under `[score]` -> its scorer. Duplicates are a global step and stand beside: steps/duplicates.py."""
 
 
 TAKEN = ("duplicates", "record", "list", "centroids", "probe", "text_in_image", "models", "key")

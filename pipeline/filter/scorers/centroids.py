@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import RecipeError, nearest
-from pipeline.filter.checkpoint import Checkpoint
+from pipeline.filter.models.checkpoint import Checkpoint
 from pipeline.filter.named_file import content_sha256
 from pipeline.recipe import RecipeTable
 from pipeline.stage import Resources

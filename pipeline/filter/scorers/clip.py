@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from pipeline.filter.checkpoint import Checkpoint, Preprocessing
 from pipeline.filter.decode import Undecodable, rgb
-from pipeline.filter.dual_encoder import Device, Dtype, DualEncoder, prepared_image
+from pipeline.filter.models.checkpoint import Checkpoint, Preprocessing
+from pipeline.filter.models.dual_encoder import Device, Dtype, DualEncoder, prepared_image
 from pipeline.filter.ranges import ranged
 from pipeline.recipe import RecipeTable
 from pipeline.stage import Resources

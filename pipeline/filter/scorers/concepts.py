@@ -1,7 +1,7 @@
 """The concepts of a sample's text: which entries of a list it holds, as MetaCLIP matches them.
 
 The list is the user's: MetaCLIP's has 500,000 entries from WordNet and Wikipedia. How the entries are balanced over the
-whole dataset is a step of its own (pipeline/filter/balance.py).
+whole dataset is a step of its own (pipeline/filter/steps/balance.py).
 """
 
 from __future__ import annotations

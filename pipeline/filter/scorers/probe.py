@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import RecipeError, nearest
-from pipeline.filter.checkpoint import Checkpoint
-from pipeline.filter.probe import Activation, Output, Probe, ProbeFile
+from pipeline.filter.models.checkpoint import Checkpoint
+from pipeline.filter.models.probe import Activation, Output, Probe, ProbeFile
 from pipeline.filter.ranges import ranged
 from pipeline.recipe import RecipeTable
 from pipeline.stage import Resources

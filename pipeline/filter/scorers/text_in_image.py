@@ -25,10 +25,10 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.errors import RecipeError
-from pipeline.filter import ocr
 from pipeline.filter.decode import Pixels, Undecodable, rgb
-from pipeline.filter.dual_encoder import DualEncoder, prepared_image
-from pipeline.filter.ocr import TextBox, TextReader
+from pipeline.filter.models import ocr
+from pipeline.filter.models.dual_encoder import DualEncoder, prepared_image
+from pipeline.filter.models.ocr import TextBox, TextReader
 from pipeline.filter.ranges import ranged
 from pipeline.filter.scorers.clip import ClipScore
 from pipeline.recipe import RecipeTable

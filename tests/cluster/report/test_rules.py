@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.report.rules import Line, rules_of
-from pipeline.filter.rules import rule_sets
+from pipeline.filter.verdicts.rules import rule_sets
 
 
 def view(keep, wholes=None):

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from pipeline.curate import ScoreConfig
 from pipeline.errors import RecipeError
-from pipeline.filter.checkpoint import Checkpoint
 from pipeline.filter.embeddings import read_embeddings
+from pipeline.filter.models.checkpoint import Checkpoint
 from pipeline.filter.score import ScoreStage
 from pipeline.filter.scorers import check_scorers, scorers_of
 from pipeline.filter.scorers.probe import ProbeScore, ProbeScoreConfig

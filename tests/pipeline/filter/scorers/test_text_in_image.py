@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.curate import ScoreConfig
 from pipeline.errors import MissingExtra, RecipeError
-from pipeline.filter import ocr
 from pipeline.filter.embeddings import read_embeddings
+from pipeline.filter.models import ocr
 from pipeline.filter.score import ScoreStage
 from pipeline.filter.scorers import check_scorers, scorers_of
 from pipeline.filter.scorers.text_in_image import TextBox, mask_of, overlap, without, words_of
