@@ -1,9 +1,10 @@
 """The engine: runs a stage over the partitions that are missing or stale, on Ray Data or in this process.
 
 It is the only module of `pipeline` that imports Ray. A Ray dataset holds partition descriptors, never media:
-CPU stages run as a task pool, stages that ask for a GPU as an actor pool. What comes back is commit records.
-Both places run the same `run_part`, so their output is the same. Stages that ask for shared turns (pipeline/turns.py)
-get those of one table: an object of this process, or an actor that restarts where its node dies.
+CPU stages run as a task pool, stages that ask for a GPU as an actor pool; in both a process sets a stage up once. What
+comes back is commit records. Both places run the same `run_part`, so their output is the same. Stages that ask for
+shared turns (pipeline/turns.py) get those of one table: an object of this process, or an actor that restarts where its
+node dies.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import pickle
 import shutil
 import sys
+import uuid
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, Literal
@@ -164,8 +166,16 @@ class _RayWorker:
         return {"outcome": pickle.dumps(_attempt(self.stage, part, made_by, self.dataset, self.turns))}
 
 
-def _run_task(row: dict[str, Any], stage: Stage, dataset: Store, turns: Turns | None) -> dict[str, Any]:
-    return _RayWorker(stage, dataset, turns)(row)
+_set_up: dict[str, _RayWorker] = {}
+"""Of this process on Ray: run -> what is set up for it. One at most, so that old weights do not stay."""
+
+
+def _run_task(row: dict[str, Any], run: str, stage: Stage, dataset: Store, turns: Turns | None) -> dict[str, Any]:
+    """As `_RayWorker`, for tasks: Ray hands them one by one to processes that it keeps."""
+    if run not in _set_up:
+        _set_up.clear()
+        _set_up[run] = _RayWorker(stage, dataset, turns)
+    return _set_up[run](row)
 
 
 class _TurnsActor:
@@ -221,7 +231,7 @@ def _run_on_ray(
         else:
             # Ray warns where more tasks are allowed than there are parts
             most = None if config.workers is None else min(config.workers, len(rows))
-            done = source.map(_run_task, fn_args=shared, concurrency=most, **options)
+            done = source.map(_run_task, fn_args=(uuid.uuid4().hex, *shared), concurrency=most, **options)
         try:
             for row in done.iter_rows():
                 yield pickle.loads(row["outcome"])

@@ -1,5 +1,6 @@
 """A stage for tests of the engine: writes each part's id and word, as often as it is told to fail before."""
 
+import os
 from pathlib import Path
 
 from pipeline.commit import read_commit
@@ -18,8 +19,7 @@ class Toy:
         return {"word": self.word}
 
     def setup(self):
-        if self.log is not None and self.resources.gpus:
-            self._say("setup")
+        """Nothing to load."""
 
     def make(self, part, work):
         if self.log is not None:
@@ -27,7 +27,6 @@ class Toy:
         if part.id in self.fail_on:
             raise RuntimeError(f"cannot do {part.id}")
         if part.id in self.die_on:
-            import os
             import signal
 
             if not (Path(self.log).parent / "died").exists():
@@ -45,3 +44,10 @@ class Toy:
 
 class Second(Toy):
     name = "second"
+
+
+class Heavy(Toy):
+    """Says in which process it is set up, as if it loaded a model there."""
+
+    def setup(self):
+        self._say(f"setup-{os.getpid()}")
