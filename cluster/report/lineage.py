@@ -13,7 +13,7 @@ from cluster.report.folder import Folder
 from cluster.report.hops import size_of, tar_bytes
 from cluster.report.rights import list_paths, moment
 from cluster.report.section import Cell, Section, pairs, table
-from cluster.report.words import plain, without_secrets
+from cluster.report.words import location, plain, without_secrets
 from pipeline.commit import Commit
 from pipeline.errors import DatasetError
 from pipeline.filter.scorers import SCORERS
@@ -86,14 +86,20 @@ def _lists(folder: Folder) -> str:
     listed = folder.commits("ingest")
     named = ", ".join(f"<code>{html.escape(path)}</code>" for path in list_paths(folder.recipe)[:LISTS_SHOWN])
     rows = [
-        (plain(part), commit.rows_out, len(commit.files), _hash(_content(commit)), _hash(commit.made_by))
-        for part, commit in list(listed.items())[:LISTS_SHOWN]
+        (_list_of(commit), commit.rows_out, len(commit.files), _hash(_content(commit)), _hash(commit.made_by))
+        for commit in list(listed.values())[:LISTS_SHOWN]
     ]
     more = f"<p>and {len(listed) - LISTS_SHOWN:,} more.</p>" if len(listed) > LISTS_SHOWN else ""
     if not rows:
         return f"<p>{named}: not read yet.</p>"
     heads = ("file of the list", "rows", "parts", "content", "made by")
     return f"<p>Read from {named}.</p>{table(heads, rows, name='lists')}{more}"
+
+
+def _list_of(commit: Commit) -> str:
+    """Where the list lay when it was read; its number in a record that an earlier pairmill wrote."""
+    place = commit.facts.get("list")
+    return location(place) if isinstance(place, str) else plain(commit.part)
 
 
 def _stages(folder: Folder) -> str:

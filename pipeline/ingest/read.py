@@ -67,7 +67,8 @@ class Ingest:
             parts.append({"name": name, "rows": table.num_rows})
             num_faults += pc.count(table["fault"], mode="only_valid").as_py()
         rows = sum(item["rows"] for item in parts)
-        return Made(made, rows, rows, {"rows": rows, "fault": num_faults}, {"parts": parts})
+        facts = {"list": file.place, "parts": parts}
+        return Made(made, rows, rows, {"rows": rows, "fault": num_faults}, facts)
 
 
 def in_partitions(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:

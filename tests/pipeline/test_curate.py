@@ -16,6 +16,7 @@ import pytest
 from cluster.quickstart.scenes import draw_scene
 from cluster.quickstart.web import LocalWeb
 from cluster.quickstart.world import draw_world
+from pipeline.commit import read_commits
 from pipeline.curate import DatasetRecipe, curate
 from pipeline.engine import EngineConfig
 from pipeline.errors import AskedWrongly, DatasetError, RecipeError, SourceError
@@ -95,6 +96,20 @@ def test_every_row_of_the_list_has_one_verdict(recipe, world):
         reasons += sum(not keep for keep in verdict["keep"].to_pylist())
     assert len(set(keys)) == len(keys) == len(world.rows)
     assert reasons == sum(world.planted.values())
+
+
+def test_a_list_that_moved_is_read_again_and_nothing_is_fetched(recipe, tmp_path):
+    def made():
+        tars = [store.local_path(f"raw/{name}").stat().st_ino for name in store.list("raw", ".tar")]
+        return read_commits(store, "fetch"), tars, read_commits(store, "ingest")["00000"].facts["list"]
+
+    store = Store(curate(recipe(), PROCESS, until="fetch").dataset)
+    *before, place = made()
+    assert place == str(tmp_path / "list.tsv")
+    (tmp_path / "elsewhere").mkdir()
+    there = (tmp_path / "list.tsv").rename(tmp_path / "elsewhere" / "list.tsv")
+    curate(recipe(f"source.path={there}"), PROCESS, until="fetch")
+    assert made() == (*before, str(there))
 
 
 def test_worker_count_does_not_change_a_byte(recipe, tmp_path):

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from pipeline.store import Store
 _COMPRESSION: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _ENDINGS = {*_COMPRESSION, ".parquet", ".snappy", ".c000", ".tsv", ".csv", ".txt", ".jsonl", ".ndjson", ".json", ".tar"}
 _WILD = frozenset("*?[")
+_SECRETS = re.compile(r"(?<=://)[^/]*@|[?#].*", re.DOTALL)
 
 UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 """What reading a list raises where its bytes cannot be had."""
@@ -44,6 +46,11 @@ class ListFile:
     def name(self) -> str:
         """The file's name without its folder."""
         return self.path.rsplit("/", 1)[-1]
+
+    @property
+    def place(self) -> str:
+        """Where it lies, as it may be recorded: of a URL no user, no password, no query, no fragment."""
+        return _SECRETS.sub("", self.path) if "://" in self.path else self.path
 
 
 def find_lists(entries: Sequence[tuple[str, str | None]], suffixes: Sequence[str]) -> list[ListFile]:

@@ -111,6 +111,20 @@ def test_lineage_tells_whether_a_run_was_trained_on_these_shards(curated, run):
     assert "<dd>these shards</dd>" in build_page(curated.dataset, str(run))
 
 
+def test_lineage_names_every_file_of_the_list(scored):
+    record = json.loads(scored.read_bytes("commits/ingest/00000.json"))
+    assert f"<td>{record['facts']['list']}</td>" in build_page(scored.url)
+    for place, told in (
+        ("https://me:CANARY@lists.example/CANARY/a.tsv", "https://lists.example/…/a.tsv"),
+        (None, "00000"),  # a record of an earlier pairmill
+    ):
+        record["facts"]["list"] = place
+        scored.put_bytes("commits/ingest/00000.json", json.dumps(record).encode())
+        page = build_page(scored.url)
+        assert f"<td>{told}</td>" in page
+        assert "CANARY" not in page
+
+
 def test_dropped_rows_are_shown_with_the_score_that_decided(curated):
     page = build_page(curated.dataset)
     dropped = page[page.index('id="dropped"') : page.index('id="duplicates"')]

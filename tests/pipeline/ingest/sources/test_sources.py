@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import RecipeError, SourceError
 from pipeline.ingest.sources import SOURCES, AnySource, open_source, source_class, source_config
-from pipeline.ingest.sources.files import find_lists
+from pipeline.ingest.sources.files import ListFile, find_lists
 from pipeline.recipe import RecipeTable, check
 
 
@@ -35,6 +35,19 @@ def test_the_table_in_the_docs_is_that_of_the_code():
             text = (root / "pipeline" / "recipes" / f"{recipe}.toml").read_text()
             assert text.startswith("# ")
             assert f'kind = "{kind}"' in text
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("lists/a#1?.tsv", "lists/a#1?.tsv"),
+        ("s3://bucket/some@folder/a.tsv", "s3://bucket/some@folder/a.tsv"),
+        ("https://me:se#cr@et@host.example/a.tsv?sig=secret#secret", "https://host.example/a.tsv"),
+        ("simplecache::https://me:secret@host.example/a.tsv", "simplecache::https://host.example/a.tsv"),
+    ],
+)
+def test_where_a_list_lies_is_told_without_secrets(path, place):
+    assert ListFile(0, path, "a", "").place == place
 
 
 class Recipe(RecipeTable):
