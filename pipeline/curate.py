@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
@@ -151,10 +151,14 @@ class Retried:
     funnel: Funnel
 
 
-def check_recipe(recipe: DatasetRecipe) -> None:
-    """Refuse what cannot work, before anything starts: unknown columns, missing lists, wrong list columns."""
+def check_recipe(recipe: DatasetRecipe, *, later: Collection[str] = ()) -> None:
+    """Refuse what cannot work, before anything starts: unknown columns, missing lists, wrong list columns.
+
+    Args:
+        later: scorers whose files are yet to be made: their columns count, their files are not looked at.
+    """
     recipe = with_needed_scorers(recipe)
-    check_scorers(scorers_of(recipe.score))
+    check_scorers({name: scorer for name, scorer in scorers_of(recipe.score).items() if name not in later})
     check_steps(recipe.score, scorers_of(recipe.score))
     verdict = _check_verdict(recipe)
     source = open_source(recipe.source)
@@ -163,6 +167,7 @@ def check_recipe(recipe: DatasetRecipe) -> None:
     if source.medium != "image":
         load_av()
     _check_fetcher(recipe)
+    _check_folder(recipe)
 
 
 def _check_verdict(recipe: DatasetRecipe) -> Verdict:
@@ -374,8 +379,9 @@ def _shard(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) ->
     write_shards(engine, recipe.shard, list(fetched), recipe.name, funnel=hops)
 
 
-def _claim(dataset: Store, recipe: DatasetRecipe) -> None:
-    """Write dataset.json, or refuse a folder that belongs to a dataset of another name."""
+def _check_folder(recipe: DatasetRecipe) -> None:
+    """Refuse a folder that belongs to a dataset of another name or layout."""
+    dataset = Store(recipe.dataset)
     if dataset.exists("dataset.json"):
         there = json.loads(dataset.read_bytes("dataset.json"))
         if there.get("name") != recipe.name:
@@ -388,6 +394,10 @@ def _claim(dataset: Store, recipe: DatasetRecipe) -> None:
                 f"{dataset.url}: has layout version {there.get('format')}; this pairmill writes {FORMAT}. "
                 "Name another folder, or use the pairmill that wrote it."
             )
+
+
+def _claim(dataset: Store, recipe: DatasetRecipe) -> None:
+    """Write dataset.json."""
     settings = recipe.model_dump(mode="json")
     card = {"format": FORMAT, "name": recipe.name, "recipe": settings}
     dataset.put_bytes("dataset.json", json.dumps(card, indent=1, sort_keys=True).encode())
