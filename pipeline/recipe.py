@@ -48,6 +48,14 @@ def load(model: type[R], recipe: str, overrides: Sequence[str] = (), *, package:
         package: `pipeline` or `pretrain` for recipes, `cluster` for sites.
     Raises: RecipeError: no such recipe, not TOML, or settings that `model` refuses.
     """
+    return check(model, read(recipe, overrides, package=package), where=str(find(recipe, package)))
+
+
+def read(recipe: str, overrides: Sequence[str] = (), *, package: str) -> dict[str, Any]:
+    """The tables of a recipe as its file and `overrides` have them, before a model has seen them.
+
+    Raises: RecipeError: no such recipe, not TOML, or a malformed override.
+    """
     path = find(recipe, package)
     try:
         data = tomllib.loads(path.read_text("utf-8"))
@@ -57,7 +65,16 @@ def load(model: type[R], recipe: str, overrides: Sequence[str] = (), *, package:
         raise RecipeError(f"{path}: not UTF-8 text. Save the recipe as UTF-8.") from None
     for override in overrides:
         _apply(data, override)
-    return check(model, data, where=str(path))
+    return data
+
+
+def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings `below` with those of `above` in their place, table by table."""
+    both = dict(below)
+    for key, value in above.items():
+        under = below.get(key)
+        both[key] = laid_over(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return both
 
 
 def check(model: type[R], data: Mapping[str, Any], *, where: str) -> R:

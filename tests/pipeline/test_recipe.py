@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.errors import RecipeError
-from pipeline.recipe import RecipeTable, digest_of, load, shipped_recipes
+from pipeline.recipe import RecipeTable, digest_of, laid_over, load, shipped_recipes
 
 
 class Inner(RecipeTable):
@@ -76,3 +76,10 @@ def test_the_digest_does_not_depend_on_order():
 def test_recipes_ship():
     assert "quickstart" in shipped_recipes("pipeline")
     assert "local" in shipped_recipes("cluster")
+
+
+def test_settings_are_laid_over_others_table_by_table():
+    below = {"name": "a", "shard": {"samples": 3, "names": ["x"]}, "source": "list"}
+    above = {"shard": {"samples": 5}, "source": {"path": "p"}}
+    assert laid_over(below, above) == {"name": "a", "shard": {"samples": 5, "names": ["x"]}, "source": {"path": "p"}}
+    assert below["shard"]["samples"] == 3
