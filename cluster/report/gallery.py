@@ -15,7 +15,8 @@ from cluster.report.rules import RuleView
 from cluster.report.sample import KEPT_WORD, Sample, SampleSurvey, read_samples
 from cluster.report.section import Section
 from cluster.report.thumbnail import data_url, thumbnail
-from cluster.report.words import number, percent, plain, rows_of, shown
+from cluster.report.words import number, percent, rows_of, shown
+from pipeline.words import plain
 
 PICTURE_BYTES = 13_000_000
 """All pictures of the page together, as they stand in it; the page then stays below 15 MB."""

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from cluster.report.folder import Folder
 from cluster.report.rules import RuleView
 from cluster.report.section import Cell, Section, bar, share, table, tiles
-from cluster.report.words import percent, plain
+from cluster.report.words import percent
 from pipeline.commit import Commit
 from pipeline.funnel import Hop
+from pipeline.words import plain
 
 
 def head_section(folder: Folder) -> Section:

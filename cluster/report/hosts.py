@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from cluster.report.part import KEPT, PartView, coded, merge
 from cluster.report.section import Section, bar, share, table
-from cluster.report.words import NAME_CHARS, plain
 from pipeline.record import Status
+from pipeline.words import NAME_CHARS, plain
 
 SHOWN = 20
 MOST_HOSTS = 200_000

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from cluster.report.columns import ScoreColumn
 from cluster.report.part import DROPPED, KEPT, UNJUDGED, PartView, coded, merge, tally
 from cluster.report.section import Section, bar, share, table
-from cluster.report.words import plain
+from pipeline.words import plain
 
 SHOWN = 20
 MOST_WORDS = 400

@@ -13,7 +13,6 @@ from cluster.report.folder import Folder
 from cluster.report.hops import size_of, tar_bytes
 from cluster.report.rights import list_paths, moment
 from cluster.report.section import Cell, Section, pairs, table
-from cluster.report.words import location, plain, without_secrets
 from pipeline.commit import Commit
 from pipeline.errors import DatasetError
 from pipeline.filter.scorers import SCORERS
@@ -24,6 +23,7 @@ from pipeline.recipe import digest_of
 from pipeline.shard.cut import Cut
 from pipeline.shard.manifest import Manifest, Publish, read_manifest
 from pipeline.shard.order import Order, Sort
+from pipeline.words import location, plain, without_secrets
 
 SHARDS_SHOWN = 12
 LISTS_SHOWN = 20

@@ -6,8 +6,6 @@ What a row states lies in its `meta`, under a name such as `license` (COCO) or `
 from __future__ import annotations
 
 import html
-import json
-import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -17,24 +15,14 @@ import pyarrow.compute as pc
 
 from cluster.report.part import DROPPED, KEPT, UNJUDGED, PartView, coded, merge, tally
 from cluster.report.section import Section, bar, pairs, share, table
-from cluster.report.words import location, plain
 from pipeline.errors import RecipeError
 from pipeline.ingest.sources import source_class
 from pipeline.record import Status
+from pipeline.rights import LICENCE, cause_of, licence_name
+from pipeline.words import location, plain
 
 SHOWN = 20
 MOST_LICENCES = 5_000
-_LICENCE = r'(?i)"licen[cs]e(?:_url|_name)?"\s*:\s*(?P<licence>"(?:[^"\\]|\\.)*"|[0-9]+)'
-_REGISTERS = ("creativecommons.org", "www.creativecommons.org", "opensource.org", "www.flickr.com", "flickr.com",
-              "www.gnu.org", "spdx.org", "rightsstatements.org")  # fmt: skip
-"""Hosts whose paths are names of licences."""
-_CAUSES = (
-    ("x-robots-tag", "X-Robots-Tag header"),
-    ("tdm-reservation", "TDM-Reservation header or tag"),
-    ("tdmrep.json", "/.well-known/tdmrep.json of the host"),
-    ("robots.txt", "robots.txt of the host"),
-    ("robots meta", "robots meta tag of the page"),
-)
 _POLICY = ("policy", "robots", "tdmrep", "per_host_rate_hz", "max_turn_wait_s", "user_agent", "engine")
 
 
@@ -109,38 +97,16 @@ class RightsSurvey:
         return table(("licence", "rows", "share", "kept", ""), rows, name="licences")
 
 
-def cause_of(outcome: Status, detail: str | None) -> str:
-    """The cause of a refusal in words that are ours; details come from servers and are not shown."""
-    if outcome != Status.OPTED_OUT:
-        return "named by a block list" if outcome == Status.BLOCKLISTED else "its host's turn was too far off"
-    text = (detail or "").lower()
-    if text.startswith("robots.txt:"):
-        return "robots.txt of the host could not be had"
-    return next((cause for mark, cause in _CAUSES if mark in text), "another statement")
-
-
 def _licences(part: PartView) -> dict[str, np.ndarray]:
     if "meta" not in part.raw.column_names:
         return {}
-    found = pc.extract_regex(part.raw.column("meta"), _LICENCE)
+    found = pc.extract_regex(part.raw.column("meta"), LICENCE)
     names, codes = coded(pc.struct_field(found, "licence"))
     counts = tally(codes, part.tone, len(names))
     licences: dict[str, np.ndarray] = {}
     for i, name in enumerate(names):
-        merge(licences, {_licence(name): counts[:, i]})
+        merge(licences, {licence_name(name): counts[:, i]})
     return licences
-
-
-def _licence(text: str) -> str:
-    """The name of a licence as it may be shown: of a URL the host, with its path where that is a licence's name."""
-    try:
-        name = str(json.loads(text)).encode("utf-8", "replace").decode()
-    except ValueError:
-        name = text
-    url = re.fullmatch(r"(?i)https?://([a-z0-9.-]+)(/[^?#\s]*)?(?:[?#]\S*)?", name.strip())
-    if url is not None and url[1].lower() in _REGISTERS:
-        return f"{url[1].lower()}{(url[2] or '').rstrip('/')}"[:120]
-    return plain(name, 120) or "(empty)"
 
 
 def _terms(recipe: Mapping[str, Any]) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 from cluster.report.chart import curve
 from cluster.report.section import Section, table
-from cluster.report.words import plain
 from pipeline.errors import AskedWrongly
+from pipeline.words import plain
 
 _CURVES = (
     ("loss", "nats, by step"),

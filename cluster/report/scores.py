@@ -20,8 +20,9 @@ from cluster.report.histogram import Axis, Counts, choose_axis
 from cluster.report.part import DROPPED, KEPT, TONES, UNJUDGED, PartView
 from cluster.report.rules import Line, RuleView
 from cluster.report.section import Section, bar, legend, share, table
-from cluster.report.words import number, percent, plain, rows_of
+from cluster.report.words import number, percent, rows_of
 from pipeline.errors import RunFailed
+from pipeline.words import plain
 
 SAMPLE_PARTS = 32
 SAMPLE_ROWS = 20_000
