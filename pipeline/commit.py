@@ -100,7 +100,7 @@ def publish(dataset: Store, stage: str, part: str, made_by: str, made: Made) -> 
     standing = read_commit(dataset, stage, part)
     if standing is not None and standing.made_by == made_by:
         return standing  # another attempt of the same work was first; ours is dropped with its scratch folder
-    files = tuple(stamp_of(name, local) for name, local in made.files.items())
+    files = tuple(stamp_of(name, local, made.sha256.get(name)) for name, local in made.files.items())
     commit = Commit(stage, part, made_by, files, made.rows_in, made.rows_out, dict(made.counts), dict(made.facts))
     if standing is not None:
         dataset.delete(record)
@@ -134,11 +134,12 @@ def replace_part(dataset: Store, new: Commit, lying_at: Mapping[str, str]) -> No
     dataset.put_bytes(_record(new.stage, new.part), new.to_json())
 
 
-def stamp_of(name: str, local: Path) -> FileStamp:
-    """Size and sha256 of a finished local file, under the name it will have."""
-    with local.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return FileStamp(name, local.stat().st_size, digest)
+def stamp_of(name: str, local: Path, sha256: str | None = None) -> FileStamp:
+    """Size and sha256 of a finished local file, under the name it will have; it is read where nobody hashed it yet."""
+    if sha256 is None:
+        with local.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    return FileStamp(name, local.stat().st_size, sha256)
 
 
 def read_commit(dataset: Store, stage: str, part: str) -> Commit | None:

@@ -53,7 +53,8 @@ class Made:
     """What a stage made of one part, still in scratch.
 
     `files` maps the name in the dataset to the local file. `counts` are the funnel's numbers: reason -> rows.
-    `facts` travels in the commit record for later stages: small and JSON.
+    `facts` travels in the commit record for later stages: small and JSON. `sha256` has the digests of those files that
+    were hashed while they were written, by name.
     """
 
     files: Mapping[str, Path]
@@ -61,6 +62,7 @@ class Made:
     rows_out: int
     counts: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
