@@ -1,9 +1,10 @@
 /* What the files of this folder share: the parsed image, the Huffman tables, the axes of the resampler.
 
-   The way of a body: parse.c reads its segments and takes the scan out of its byte stuffing, huffman.c turns bits into
-   dequantized coefficients, idct.c turns coefficients into pixels at n/8 of their size, resample.c filters those into
-   planes of the wanted size, and shrink.c drives them one row of blocks at a time. Nothing here allocates by what a
-   header claims before the size was judged, and every read of the body is bounded. */
+   The way of a body: parse.c reads its segments, huffman.c turns bits into dequantized coefficients, idct.c turns
+   coefficients into pixels at n/8 of their size, resample.c filters those into rows and planes of the wanted size, and
+   scan.c drives them one row of blocks at a time. shrink.c and squares.c are what Python calls: planes for an encoder,
+   and squares of RGB for a model. Nothing here allocates by what a header claims before the size was judged, and every
+   read of the body is bounded. */
 
 #ifndef PAIRMILL_JPEG_H
 #define PAIRMILL_JPEG_H
@@ -16,6 +17,7 @@
 #define LEAP_BITS 13
 #define LEAP_SIZE (1 << LEAP_BITS)
 #define STRIP_LINES 16
+#define ROW_BITS 6 /* of fraction, between the filters across and down */
 #define MAX_COMPONENTS 3
 #define BLOCK_SIZE 65 /* the last one is for what nobody reads */
 
@@ -73,11 +75,44 @@ struct bits {
     int count;
 };
 
+enum kernel { LANCZOS = 0, CUBIC = 1 };
+
 /* One axis of the resampler: output i is the sum of `taps` inputs from first[i] on, by weights of 14 bits. */
 struct axis {
     int length, taps;
     int32_t *first;
     int16_t *weights;
+};
+
+struct buffer {
+    uint8_t *data;
+    size_t size;
+};
+
+/* Where the pixels of one component go. */
+struct lane {
+    struct axis across, down;
+    struct buffer strip, rows;
+    int is_borrower; /* whether the axes are those of another lane */
+    int n, stride, first_column, end_column, first_line, end_line;
+    int filled, line; /* of the strip; and where its first line is in the image */
+};
+
+/* What calls use again, one call at a time. */
+struct workspace {
+    struct huffman dc[4], ac[4];
+    struct buffer scan, row;
+    struct lane lanes[MAX_COMPONENTS];
+};
+
+/* The part of an image that is wanted, in its pixels as stored, and what becomes of it. */
+struct aim {
+    double left, top, width, height;
+    int out_width, out_height;
+    int eighths;      /* of its size the image is decoded at, 1 to 8 */
+    int chroma_parts; /* Cb and Cr get 1/chroma_parts of the sides of Y, rounded up */
+    enum kernel kernel;
+    int is_mirrored;
 };
 
 static inline int16_t saturated(int32_t value) { return value > 32767 ? 32767 : value < -32768 ? -32768 : value; }
@@ -97,10 +132,21 @@ void inverse_dct(const int16_t *block, int last, int n, uint8_t *strip);
 
 double sine_of_pi(double x);
 void begin_axes(void);
-int make_axis(struct axis *axis, int length, double start, double step, int inputs);
+int make_axis(struct axis *axis, int length, double start, double step, int inputs, enum kernel kernel);
+void mirror_axis(struct axis *axis);
 void free_axis(struct axis *axis);
 void filter_across(const uint8_t *strip, int lines, const struct axis *axis, int16_t *rows, int stride);
-void filter_down(const int16_t *rows, int stride, int width, const struct axis *axis, uint8_t *plane, int plane_stride);
+void filter_down(const struct lane *lane, int y, uint8_t *out);
+void filter_down_finely(const struct lane *lane, int y, int16_t *out);
+
+int is_sound(const struct aim *aim, int width, int height);
+int has_room(struct buffer *buffer, size_t size);
+int lay_lane(struct lane *lanes, int c, const struct image *image, const struct aim *aim);
+void free_axes(struct workspace *work);
+void empty_strip(struct lane *lane);
+
+int begin_image(struct workspace *work, struct image *image, const uint8_t *body, size_t size);
+int fill_lanes(struct workspace *work, struct image *image, const struct aim *aim);
 
 extern int use_avx2; /* the same results either way */
 
