@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from yarl import URL
 
+from pipeline.addresses import as_domain, as_url, domains_of, url_digest
 from pipeline.errors import RecipeError, SourceError
 from pipeline.ingest.sources.files import UNREADABLE, open_list
 from pipeline.recipe import RecipeTable
@@ -89,11 +90,9 @@ class BlockList:
 
     def of_url(self, url: URL) -> str | None:
         """Whether this URL or its domain is blocked."""
-        if self.domains and url.raw_host is not None:
-            labels = url.raw_host.lower().rstrip(".").split(".")
-            if any(".".join(labels[i:]) in self.domains for i in range(len(labels))):
-                return "its domain is on the block list"
-        if self.urls is not None and _url_digest(url) in self.urls:
+        if self.domains and any(domain in self.domains for domain in domains_of(url)):
+            return "its domain is on the block list"
+        if self.urls is not None and url_digest(url) in self.urls:
             return "its URL is on the block list"
         return None
 
@@ -123,9 +122,9 @@ def _load(config: BlockConfig) -> BlockList:
     urls = domains = None
     hashes: dict[str, bytearray] = {}
     if config.urls is not None:
-        urls = SortedDigests(16, b"".join(_url_digest(_as_url(line)) for line in _read("urls", config.urls)))
+        urls = SortedDigests(16, b"".join(url_digest(as_url(_text(line))) for line in _read("urls", config.urls)))
     if config.domains is not None:
-        domains = frozenset(_as_domain(line) for line in _read("domains", config.domains))
+        domains = frozenset(as_domain(_text(line)) for line in _read("domains", config.domains))
     if config.hashes is not None:
         for line in _read("hashes", config.hashes):
             kind = _KIND_BY_DIGITS.get(len(line))
@@ -155,12 +154,8 @@ def _read(kind: str, path: str) -> Iterator[bytes]:
         raise RecipeError(f"fetch.block.{kind}: {path}: cannot be read: {error}. Name a text file.") from None
 
 
-def _as_url(line: bytes) -> URL:
-    try:
-        text = line.decode("utf-8", "replace")
-        return URL(text if "://" in text else f"http://{text}")
-    except ValueError:
-        return URL()
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace")
 
 
 def _digest(text: str) -> bytes:
@@ -169,16 +164,3 @@ def _digest(text: str) -> bytes:
         return bytes.fromhex(text)
     except ValueError:
         return b""
-
-
-def _as_domain(line: bytes) -> str:
-    domain = line.decode("utf-8", "replace").lower().removeprefix("*.").strip(".")
-    try:
-        return domain.encode("idna").decode()
-    except UnicodeError:
-        return domain
-
-
-def _url_digest(url: URL) -> bytes:
-    text = f"{(url.raw_host or '').lower()}:{url.port if url.port not in (80, 443) else ''}{url.raw_path_qs}"
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
