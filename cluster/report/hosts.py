@@ -9,14 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cluster.report.part import KEPT, PartView, coded, merge
+from cluster.report.part import KEPT, PartView
 from cluster.report.section import Section, bar, share, table
+from cluster.report.tally import Tally
 from pipeline.record import Status
 from pipeline.words import NAME_CHARS, plain
 
 SHOWN = 20
 MOST_HOSTS = 200_000
-"""So many hosts are held; beyond, those with the fewest rows are let go, and their rows counted together."""
+"""Beyond, hosts with the fewest rows are let go, and their rows counted together."""
 _HOST = r"^[^:/?#]*:?//(?:[^/?#\\]*@)?(?P<host>\[[^\]/]*\]|[^/?#\\:@]*)"
 
 
@@ -24,48 +25,40 @@ class HostSurvey:
     """Rows, fetched, opted out and kept per host."""
 
     def __init__(self) -> None:
-        self.hosts: dict[str, np.ndarray] = {}
-        self.let_go = np.zeros(4, np.int64)
-        self.num_let_go = 0
+        self.hosts = Tally(("rows", "fetched", "opted_out", "kept"), MOST_HOSTS)
 
-    def of(self, part: PartView) -> dict[str, np.ndarray]:
-        """Counts of one part."""
+    def of(self, part: PartView) -> pa.Table | None:
+        """Counts of one part, a row per row; None where it has no URLs."""
         if "url" not in part.raw.column_names:
-            return {}
-        names, codes = coded(hosts_of(part.raw.column("url")))
+            return None
         outcome = part.raw.column("outcome")
-        facts = [
-            np.ones(part.rows, bool),
-            pc.equal(outcome, Status.SUCCESS.value).to_numpy(),
-            pc.equal(outcome, Status.OPTED_OUT.value).to_numpy(),
-            part.tone == KEPT,
-        ]
-        counts = np.stack([np.bincount(codes[fact], minlength=len(names)) for fact in facts], axis=1)
-        return {name: row.astype(np.int64) for name, row in zip(names, counts, strict=True)}
+        facts = {
+            "rows": pa.array(np.ones(part.rows, np.int64)),
+            "fetched": pc.equal(outcome, Status.SUCCESS.value),
+            "opted_out": pc.equal(outcome, Status.OPTED_OUT.value),
+            "kept": pa.array(part.tone == KEPT),
+        }
+        columns = {name: fact.cast(pa.int64()) for name, fact in facts.items()}
+        return pa.table({"name": hosts_of(part.raw.column("url"))} | columns)
 
-    def add(self, found: dict[str, np.ndarray]) -> None:
+    def add(self, found: pa.Table | None) -> None:
         """Take in a part."""
-        merge(self.hosts, found)
-        if len(self.hosts) > 2 * MOST_HOSTS:
-            order = sorted(self.hosts, key=lambda host: (-self.hosts[host][0], host))
-            for host in order[MOST_HOSTS:]:
-                self.let_go += self.hosts.pop(host)
-                self.num_let_go += 1
+        if found is not None:
+            self.hosts.add(found)
 
     def section(self) -> Section:
         """The table of the hosts with the most rows."""
-        order = sorted(self.hosts, key=lambda host: (-self.hosts[host][0], host))
-        whole = sum(self.hosts.values(), self.let_go.copy())
-        rows = [_row(plain(host, NAME_CHARS), self.hosts[host]) for host in order[:SHOWN]]
-        others = whole - sum((self.hosts[host] for host in order[:SHOWN]), np.zeros(4, np.int64))
-        num_others = max(0, len(order) - SHOWN) + self.num_let_go
+        ranked, whole = self.hosts.ranked(), self.hosts.whole()
+        shown = [list(row.values()) for row in ranked.slice(0, SHOWN).to_pylist()]
+        rows = [_row(plain(host, NAME_CHARS), np.array(counts)) for host, *counts in shown]
+        num_others = max(0, ranked.num_rows - SHOWN) + self.hosts.num_let_go
         if num_others:
-            name = f"(about {num_others:,} others)" if self.num_let_go else f"({num_others:,} others)"
-            rows.append(_row(name, others))
+            name = f"(about {num_others:,} others)" if self.hosts.num_let_go else f"({num_others:,} others)"
+            rows.append(_row(name, whole - sum(np.array(counts) for _, *counts in shown)))
         heads = ("host", "rows", "fetched", "opted out", "kept", "share", "")
         body = table(heads, rows, name="hosts") if rows else "<p>No URL was read.</p>"
         lead = "Those with the most rows. Of a URL, only its host is ever shown."
-        if self.num_let_go:
+        if self.hosts.num_let_go:
             lead += " There are too many hosts to count each; the rarest were put together on the way."
         return Section("Hosts", lead, body)
 

@@ -18,16 +18,17 @@ from cluster.report.clusters import MEMBERS, Family, MemberSurvey
 from cluster.report.columns import ScoreColumn, is_cluster
 from cluster.report.folder import Folder
 from cluster.report.gallery import Budget, figure, gallery
-from cluster.report.part import PartView, merge, walk
+from cluster.report.part import PartView, walk
 from cluster.report.rules import RuleView
 from cluster.report.sample import read_samples
 from cluster.report.section import table
+from cluster.report.tally import Tally
 from cluster.report.words import number, shown
 
 EPS = 0.05
 CLUSTERS_SHOWN = 4
 MOST_CLUSTERS = 1_000_000
-"""So many clusters are counted; where there are more, those that come later are not."""
+"""Beyond, clusters with the fewest near rows are let go, and their rows counted together."""
 
 
 @dataclass(frozen=True)
@@ -56,31 +57,27 @@ class NeighbourSurvey:
 
     def __init__(self, regions: Sequence[Region], names: Mapping[str, Sequence[str]]) -> None:
         self.regions, self.names = regions, names
-        self.clusters: dict[Region, dict[Any, np.ndarray]] = {region: {} for region in regions}
+        self.clusters = {region: Tally(("near", "rows"), MOST_CLUSTERS) for region in regions}
 
-    def of(self, part: PartView) -> dict[Region, dict[Any, np.ndarray]]:
-        """Counts of one part."""
-        return {region: self._of_region(part, region) for region in self.regions}
+    def of(self, part: PartView) -> dict[Region, pa.Table]:
+        """Counts of one part, a row per row."""
+        found = {region: self._of_region(part, region) for region in self.regions}
+        return {region: counts for region, counts in found.items() if counts is not None}
 
-    def _of_region(self, part: PartView, region: Region) -> dict[Any, np.ndarray]:
+    def _of_region(self, part: PartView, region: Region) -> pa.Table | None:
         scores = part.scores(region.family.scorer, self.names[region.family.scorer])
         if scores is None or not {region.family.shared, "distance"} <= set(scores.column_names):
-            return {}
+            return None
         distance = scores.column("distance")  # compared in its own precision, as verdicts do
-        near = pc.fill_null(pc.less(distance, pa.scalar(region.eps, distance.type)), False)
-        counted = pa.table({"cluster": scores.column(region.family.shared), "near": near.cast(pa.int64())})
-        counted = counted.filter(pc.is_valid(counted.column("cluster")))
-        grouped = counted.group_by("cluster", use_threads=False).aggregate([("near", "count"), ("near", "sum")])
-        names, rows, near_rows = (grouped.column(i).to_pylist() for i in range(3))
-        return {name: np.array(pair) for name, *pair in zip(names, rows, near_rows, strict=True)}
+        near = pc.fill_null(pc.less(distance, pa.scalar(region.eps, distance.type)), False).cast(pa.int64())
+        one = pa.array(np.ones(part.rows, np.int64))
+        counted = pa.table({"name": scores.column(region.family.shared), "near": near, "rows": one})
+        return counted.filter(pc.is_valid(counted.column("name")))
 
-    def add(self, found: dict[Region, dict[Any, np.ndarray]]) -> None:
+    def add(self, found: dict[Region, pa.Table]) -> None:
         """Take in a part."""
-        for region, clusters in found.items():
-            into = self.clusters[region]
-            if len(into) > MOST_CLUSTERS:
-                clusters = {name: counts for name, counts in clusters.items() if name in into}
-            merge(into, clusters)
+        for region, counts in found.items():
+            self.clusters[region].add(counts)
 
 
 def neighbour_blocks(folder: Folder, survey: NeighbourSurvey, budget: Budget) -> str:
@@ -88,24 +85,23 @@ def neighbour_blocks(folder: Folder, survey: NeighbourSurvey, budget: Budget) ->
     blocks = []
     for region, clusters in survey.clusters.items():
         family = region.family
-        order = sorted(clusters, key=lambda name: (-int(clusters[name][1]), str(name)))
-        chosen = [name for name in order[:CLUSTERS_SHOWN] if clusters[name][1]]
-        whole = sum(clusters.values(), np.zeros(2, np.int64))
-        rows = [("clusters of embeddings", len(clusters)), ("rows in them", int(whole[0])),
-                (f"rows nearer than {number(region.eps)} to one before them", int(whole[1]))]  # fmt: skip
+        ranked, (near, whole) = clusters.ranked(), clusters.whole().tolist()
+        chosen = [row for row in ranked.slice(0, CLUSTERS_SHOWN).to_pylist() if row["near"]]
+        rows = [("clusters of embeddings", ranked.num_rows + clusters.num_let_go), ("rows in them", whole),
+                (f"rows nearer than {number(region.eps)} to one before them", near)]  # fmt: skip
         blocks.append(
             f"<h3>{shown(family.scorer, 80)}</h3>{table(('of this kind', 'number'), rows, name=family.scorer)}"
         )
         if chosen:
-            members = MemberSurvey(family, chosen)
+            members = MemberSurvey(family, [row["name"] for row in chosen])
             walk(folder, [members], columns=("key", "outcome"))
-            drawn = "".join(_cluster(folder, members, name, clusters[name], budget) for name in chosen)
+            drawn = "".join(_cluster(folder, members, row, budget) for row in chosen)
             blocks.append(f'<div class="clusters">{drawn}</div>')
     return "".join(blocks)
 
 
-def _cluster(folder: Folder, members: MemberSurvey, name: Any, counts: np.ndarray, budget: Budget) -> str:
-    nearest = members.members[name]
+def _cluster(folder: Folder, members: MemberSurvey, counts: Mapping[str, Any], budget: Budget) -> str:
+    nearest = members.members[counts["name"]]
     samples = read_samples(folder, [place for _, place, _ in nearest])
     figures = []
     for distance, place, fate in nearest:
@@ -116,5 +112,5 @@ def _cluster(folder: Folder, members: MemberSurvey, name: Any, counts: np.ndarra
             told = {"distance": distance} | ({"dropped by": fate} if word == "dropped" else {})
             mark = f'<span class="mark {tone}">{word}</span>'
             figures.append(figure(replace(samples[place], scores=told), tuple(told), budget, mark))
-    head = f"{int(counts[0]):,} rows, {int(counts[1]):,} of them near another; the nearest {min(MEMBERS, len(figures))}"
+    head = f"{counts['rows']:,} rows, {counts['near']:,} of them near another; the nearest {min(MEMBERS, len(figures))}"
     return f'<div class="cluster"><p class="soft">{head}</p>{gallery(figures)}</div>'

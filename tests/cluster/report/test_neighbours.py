@@ -35,7 +35,8 @@ def test_near_rows_are_counted_per_cluster_below_the_bound_of_the_verdict(scored
             near = expected.setdefault(row["cluster"], [0, 0])
             near[0] += 1
             near[1] += row["distance"] < 0.25
-    assert {name: counts.tolist() for name, counts in survey.clusters[region].items()} == expected
+    found = survey.clusters[region].ranked().to_pylist()
+    assert {row["name"]: [row["rows"], row["near"]] for row in found} == expected
 
 
 def test_the_nearest_rows_of_a_cluster_lie_in_order(scored):
