@@ -120,10 +120,10 @@ def judge(folder, min_side_px, q, workers):
     return found
 
 
-def plant(folder, rows):
+def plant(folder, rows, planter=None):
     """A dataset up to its scores, by the project's own planning and commits; what a stage would make is drawn."""
     Path(folder, "list.tsv").write_text("a caption\thttp://example.com/a.jpg\n")
-    pipeline.curate.Engine = lambda *args: Planter(*args, rows)
+    pipeline.curate.Engine = lambda *args: (planter or Planter)(*args, rows)
     curate(recipe_of(folder), EngineConfig(place="process"), until="score")
 
 
@@ -161,15 +161,25 @@ class Planter(Engine):
         local = scratch / "made.parquet"
         if stage.name == "fetch":
             lost = rng.random(rows) < 0.1
-            pq.write_table(raw_table(keys, lost), local, compression="zstd")
+            pq.write_table(self.raw(part, keys, lost), local, compression="zstd")
             counts = {"success": int((~lost).sum()), "http_404": int(lost.sum())}
-            return Made({f"raw/{part}.parquet": local}, rows, counts["success"], counts)
+            more = self.media(part, scratch)
+            return Made({f"raw/{part}.parquet": local, **more}, rows, counts["success"], counts)
         name = stage.name.removeprefix("score-")
         lost = rng.random(rows) < 0.1
         schema = DUPLICATES if name == "duplicates" else stage.scorer.writes
-        columns = {"key": keys} | {field.name: drawn(field, rng, lost) for field in schema}
+        columns = {"key": keys} | {field.name: self.score(field, part, rng, lost) for field in schema}
         pq.write_table(pa.table(columns), local, compression="zstd")
         return Made({f"scores/{name}/{part}.parquet": local}, rows, rows, {"scored": rows})
+
+    def raw(self, part, keys, lost):
+        return raw_table(keys, lost)
+
+    def media(self, part, scratch):
+        return {}
+
+    def score(self, field, part, rng, lost):
+        return drawn(field, rng, lost)
 
 
 def hex_keys(rng, rows):
@@ -177,13 +187,15 @@ def hex_keys(rng, rows):
     return digits.view("S32")[:, 0].astype(str)
 
 
-def raw_table(keys, lost):
+def raw_table(keys, lost, more=()):
+    """The record of rows of which some are lost; `more` are further columns, all others are null."""
     rows = len(keys)
     columns = {
         "key": keys,
         "outcome": pa.array(np.where(lost, "http_404", "success")),
         "url": pa.array([f"https://example.com/{key}.jpg" for key in keys.to_pylist()]),
         "caption": pa.array([f"a caption of the medium {key}" for key in keys.to_pylist()]),
+        **dict(more),
     }
     nulls = {field.name: pa.nulls(rows, field.type) for field in FETCHED if field.name not in columns}
     return pa.table({field.name: columns.get(field.name, nulls.get(field.name)) for field in FETCHED})
