@@ -13,23 +13,46 @@ from collections.abc import Sequence
 import numpy as np
 
 
+class EpochOrder:
+    """The order of one epoch, made a window at a time as it is asked for: the middle of an epoch costs no more than its
+    start, whatever the size of the dataset."""
+
+    def __init__(self, sizes: Sequence[int], window: int, *, seed: int, epoch: int) -> None:
+        """`sizes`: samples of each shard, in the order of positions; `window`: shards whose samples are mixed."""
+        self._window, self._seed, self._epoch = window, seed, epoch
+        self._shards = _shuffled(np.arange(len(sizes), dtype=np.int64), seed, epoch, salt=1)
+        self._firsts = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
+        ends = np.cumsum(np.asarray(sizes, np.int64)[self._shards])[window - 1 :: window]
+        if len(ends) * window < len(sizes):
+            ends = np.append(ends, self._firsts[-1])
+        self.starts = np.concatenate(([0], ends)).astype(np.int64)
+        """Place in the epoch where each window starts, and where the last one ends."""
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    @property
+    def num_windows(self) -> int:
+        """Windows of the epoch."""
+        return len(self.starts) - 1
+
+    def window(self, number: int) -> np.ndarray:
+        """int64 positions of one window, in order."""
+        shards = self._shards[number * self._window : (number + 1) * self._window]
+        ranges = [np.arange(self._firsts[shard], self._firsts[shard + 1]) for shard in shards]
+        return _shuffled(np.concatenate(ranges), self._seed, self._epoch, salt=2)
+
+
 def epoch_order(sizes: Sequence[int], window: int, *, seed: int, epoch: int) -> np.ndarray:
-    """int64 permutation of range(sum(sizes)).
+    """int64 permutation of range(sum(sizes)): all windows of an `EpochOrder`.
 
     Args:
         sizes: samples of each shard; position p lies in the shard that covers p in their running sum.
         window: shards whose samples are mixed.
     """
-    starts = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
-    shards = _shuffled(np.arange(len(sizes), dtype=np.int64), seed, epoch, salt=1)
-    out = np.empty(int(starts[-1]), np.int64)
-    filled = 0
-    for first in range(0, len(shards), window):
-        ranges = [np.arange(starts[shard], starts[shard + 1]) for shard in shards[first : first + window]]
-        mixed = _shuffled(np.concatenate(ranges), seed, epoch, salt=2)
-        out[filled : filled + len(mixed)] = mixed
-        filled += len(mixed)
-    return out
+    order = EpochOrder(sizes, window, seed=seed, epoch=epoch)
+    windows = [order.window(number) for number in range(order.num_windows)]
+    return np.concatenate([np.empty(0, np.int64), *windows])
 
 
 def share_of(order: np.ndarray, *, rank: int, world_size: int, worker: int, num_workers: int) -> np.ndarray:
@@ -45,12 +68,17 @@ def share_of(order: np.ndarray, *, rank: int, world_size: int, worker: int, num_
     return order[rank::world_size][worker::num_workers]
 
 
+def hashed(*words: int | np.ndarray) -> np.ndarray:
+    """uint64 hash of a sequence of words; where one is an array, of each of its elements."""
+    state: np.ndarray = np.zeros(1, np.uint64)
+    for word in words:
+        bits = np.asarray(word % 2**64 if isinstance(word, int) else word).astype(np.uint64)
+        state = _mix(state ^ bits)
+    return state
+
+
 def _shuffled(values: np.ndarray, seed: int, epoch: int, salt: int) -> np.ndarray:
-    base = np.array([seed % 2**64, epoch % 2**64, salt], np.uint64)
-    state = np.uint64(0)
-    for word in base:
-        state = _mix(np.array([state ^ word], np.uint64))[0]
-    return values[np.argsort(_mix(values.astype(np.uint64) ^ state), kind="stable")]
+    return values[np.argsort(hashed(seed, epoch, salt, values), kind="stable")]
 
 
 def _mix(x: np.ndarray) -> np.ndarray:

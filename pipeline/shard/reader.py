@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -26,15 +26,13 @@ from pydantic import Field
 
 from pipeline.errors import DatasetError, StoreError
 from pipeline.recipe import RecipeTable
-from pipeline.shard.manifest import ShardEntry, read_manifest
-from pipeline.shard.permute import epoch_order, share_of
+from pipeline.shard.manifest import MANIFEST, ShardEntry, Split, read_manifest
+from pipeline.shard.permute import EpochOrder, epoch_order, share_of
 from pipeline.shard.ranges import RangeOptions, RangeReader, Span, SpanMissing
+from pipeline.shard.rows import TEXT, Index, Texts, chosen, load_index
 from pipeline.store import Store
+from pipeline.tar import BLOCK
 
-_COLUMNS = ["key", "mime", "width", "height", "weight", "sha256", "media_offset", "media_size"]
-_COMPANIONS = [f"companions.list.element.{name}" for name in ("role", "offset", "size")]
-"""Only the indexes of shards that hold companions have these."""
-_TEXT = "texts.list.element.text"
 _READ_AHEAD = 256
 
 
@@ -57,6 +55,14 @@ class Example:
     """Role and bytes of each, as they were received."""
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a sample cannot be had: the shard it is of, and the whole sentence, with what to do."""
+
+    shard: str
+    reason: str
+
+
 class ReaderConfig(RecipeTable):
     """How shards are read."""
 
@@ -70,26 +76,9 @@ class ReaderConfig(RecipeTable):
     """Remote requests at once."""
     companions: Literal["read", "skip"] = "read"
     """Whether examples come with their companions; who needs no masks saves their bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Index:
-    """What is needed of a shard's parquet index, by row."""
-
-    keys: pa.Array
-    mimes: pa.Array
-    texts: pa.Array
-    width: np.ndarray
-    height: np.ndarray
-    weight: np.ndarray
-    content_id: np.ndarray
-    offset: np.ndarray
-    size: np.ndarray
-    companions: pa.Array | None
-
-    def companions_of(self, row: int) -> list[dict[str, Any]]:
-        """Role, offset and size of each."""
-        return [] if self.companions is None else self.companions[row].as_py() or []
+    check: Literal["shards", "media"] = "shards"
+    """What is checked while reading. `shards`: each index by its sha256, each tar by its size and first header.
+    `media`: each medium by its sha256 as well, which costs about 1 ms of CPU per MB."""
 
 
 class ShardReader:
@@ -105,7 +94,7 @@ class ShardReader:
         manifest = read_manifest(self._store)
         self.fingerprint = manifest.fingerprint()
         """sha256 of the manifest: another one is another dataset."""
-        self._shards = manifest.split(split, self.url).shards
+        self._shards = _checked(manifest.split(split, self.url), f"{self.url}/{MANIFEST}")
         self._sizes = [entry.samples for entry in self._shards]
         self._starts = np.concatenate(([0], np.cumsum(self._sizes, dtype=np.int64)))
         self.num_samples = int(self._starts[-1])
@@ -115,7 +104,8 @@ class ShardReader:
         self._ranges = RangeReader(
             self._store, RangeOptions(whole_files=whole, connections=self.config.connections, max_open=2 * window + 16)
         )
-        self._indexes: OrderedDict[int, _Index] = OrderedDict()
+        self._indexes: OrderedDict[int, Index] = OrderedDict()
+        self._broken: dict[int, Fault] = {}
         self._pid, self._lock = os.getpid(), threading.Lock()
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -128,32 +118,55 @@ class ShardReader:
         """int64 permutation of range(num_samples), the same for every world size and worker count."""
         return epoch_order(self._sizes, self.config.window, seed=seed, epoch=epoch)
 
+    def windows(self, *, seed: int, epoch: int) -> EpochOrder:
+        """The same order, a window of shards at a time."""
+        return EpochOrder(self._sizes, self.config.window, seed=seed, epoch=epoch)
+
     def read(self, positions: Sequence[int] | np.ndarray) -> list[Example]:
         """The samples at `positions`, in that order.
 
         Raises: IndexError: a position outside [0, num_samples). DatasetError: a shard is missing, truncated, or
-            contradicts its index.
+            contradicts its index or the manifest.
         """
-        wanted = np.asarray(positions, dtype=np.int64)
-        outside = wanted[(wanted < 0) | (wanted >= self.num_samples)]
-        if len(outside):
-            raise IndexError(f"{self.url} {self.split}: position {outside[0]}; it holds {self.num_samples} samples")
-        shards = np.searchsorted(self._starts, wanted, side="right") - 1
-        indexes = self._indexes_of(np.unique(shards).tolist())
-        rows = wanted - self._starts[shards]
-        places = list(zip(shards.tolist(), rows.tolist(), strict=True))
-        spans, roles = [], []
-        for shard, row in places:
-            index, tar = indexes[shard], self._shards[shard].tar
-            beside = index.companions_of(row)
-            spans.append(Span(tar, int(index.offset[row]), int(index.size[row])))
-            spans += [Span(tar, item["offset"], item["size"]) for item in beside]
-            roles.append([item["role"] for item in beside])
-        bodies = iter(self._read_spans(spans))
-        return [
-            _example(indexes[shard], row, next(bodies), tuple((role, next(bodies)) for role in of_row))
-            for (shard, row), of_row in zip(places, roles, strict=True)
-        ]
+        found = self.attempt(positions)
+        fault = next((item for item in found if isinstance(item, Fault)), None)
+        if fault is not None:
+            raise DatasetError(fault.reason)
+        return found  # type: ignore[return-value]
+
+    def attempt(self, positions: Sequence[int] | np.ndarray) -> list[Example | Fault]:
+        """As `read`, with a fault in the place of each sample that cannot be had."""
+        places = self._places(positions)
+        shards = sorted({shard for shard, _ in places})
+        indexes = dict(zip(shards, self._indexes_of(shards), strict=True))
+        whole = [place for place in places if isinstance(indexes[place[0]], Index)]
+        try:
+            examples = self._examples(whole, indexes)
+        except (DatasetError, StoreError):
+            examples = {place: self._alone(place, indexes) for place in whole}  # to learn whose fault it is
+        return [examples[place] if place in examples else indexes[place[0]] for place in places]
+
+    def weights(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """float32 weight of each sample, from the indexes alone; 0 where the index cannot be had."""
+        places = self._places(positions)
+        shards, rows = np.array(places, np.int64).reshape(-1, 2).T
+        out = np.zeros(len(places), np.float32)
+        for shard, index in self._each_index(shards):
+            here = shards == shard
+            out[here] = index.weight[rows[here]]
+        return out
+
+    def text_bytes(self, positions: Sequence[int] | np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """int64 bytes of the text of each sample that its draw in [0, 1) chooses; 0 where it has none."""
+        places = self._places(positions)
+        shards, rows = np.array(places, np.int64).reshape(-1, 2).T
+        out = np.zeros(len(places), np.int64)
+        for shard, index in self._each_index(shards):
+            here = shards == shard
+            choice = chosen(index.texts, rows[here], draws[here])
+            sizes = np.append(index.texts.num_bytes(), 0)  # -1, no text, is the one at the end
+            out[here] = sizes[choice]
+        return out
 
     def share(
         self, *, seed: int, epoch: int, rank: int = 0, world_size: int = 1, worker: int = 0, num_workers: int = 1
@@ -170,43 +183,140 @@ class ShardReader:
     def texts(self) -> Iterator[tuple[str, ...]]:
         """The texts of all samples by position, from the indexes alone."""
         for entry in self._shards:
-            for texts in _texts_of(self._table(entry, [_TEXT])).to_pylist():
-                yield tuple(texts)
+            try:
+                table = pq.ParquetFile(pa.BufferReader(self._index_bytes(entry))).read(
+                    columns=[TEXT], use_threads=False
+                )
+            except pa.ArrowException as error:
+                raise DatasetError(f"{self.url}/{entry.index}: cannot read: {error} {_remedy(entry)}") from error
+            texts = Texts.of(table)
+            for row in range(table.num_rows):
+                yield texts.of_row(row)
 
-    def _indexes_of(self, shards: Sequence[int]) -> dict[int, _Index]:
+    def _places(self, positions: Sequence[int] | np.ndarray) -> list[tuple[int, int]]:
+        """Shard and row of each position."""
+        wanted = np.asarray(positions, dtype=np.int64)
+        outside = wanted[(wanted < 0) | (wanted >= self.num_samples)]
+        if len(outside):
+            raise IndexError(f"{self.url} {self.split}: position {outside[0]}; it holds {self.num_samples} samples")
+        shards = np.searchsorted(self._starts, wanted, side="right") - 1
+        return list(zip(shards.tolist(), (wanted - self._starts[shards]).tolist(), strict=True))
+
+    def _indexes_of(self, shards: Sequence[int]) -> list[Index | Fault]:
         if self._store.is_local or len(shards) < 2:
-            return {shard: self._index(shard) for shard in shards}
+            return [self._index(shard) for shard in shards]
         with ThreadPoolExecutor(min(self.config.connections, len(shards))) as pool:
-            return dict(zip(shards, pool.map(self._index, shards), strict=True))
+            return list(pool.map(self._index, shards))
 
-    def _index(self, shard: int) -> _Index:
+    def _each_index(self, shards: np.ndarray) -> Iterator[tuple[int, Index]]:
+        numbers = np.unique(shards).tolist()
+        for shard, index in zip(numbers, self._indexes_of(numbers), strict=True):
+            if isinstance(index, Index):
+                yield shard, index
+
+    def _index(self, shard: int) -> Index | Fault:
+        """The index of a shard whose tar is there; what is wrong with a shard is found once, and remembered."""
         if self._pid != os.getpid():
             self._pid, self._lock = os.getpid(), threading.Lock()  # another thread may have held it at the fork
         with self._lock:
+            if shard in self._broken:
+                return self._broken[shard]
             found = self._indexes.get(shard)
             if found is not None:
                 self._indexes.move_to_end(shard)
                 return found
-        companions = _COMPANIONS if self.config.companions == "read" else []
-        loaded = _load(self._table(self._shards[shard], [*_COLUMNS, *companions, _TEXT]))
+        entry = self._shards[shard]
+        try:
+            loaded = self._load(entry)
+        except DatasetError as error:
+            return self._broken.setdefault(shard, Fault(entry.name, str(error)))
+        except StoreError as error:  # of the network, perhaps: the next one who asks tries again
+            return Fault(entry.name, f"{error} {_remedy(entry)}")
         with self._lock:
             self._indexes[shard] = loaded
             while len(self._indexes) > max(self.config.cached_indexes, 2 * self.config.window):
                 self._indexes.popitem(last=False)
         return loaded
 
-    def _table(self, entry: ShardEntry, columns: list[str]) -> pa.Table:
+    def _load(self, entry: ShardEntry) -> Index:
+        """Raises: DatasetError: index or tar is not what the manifest says, or a key stands in the index twice."""
+        where = f"{self.url}/{entry.index}"
         try:
-            with self._store.open(entry.index) as stream:
-                table = pq.ParquetFile(stream).read(columns=columns, use_threads=False)
-        except (StoreError, pa.ArrowException, OSError) as error:
-            raise DatasetError(f"{self.url}/{entry.index}: cannot read: {error} {_remedy(entry)}") from error
-        if table.num_rows != entry.samples:
-            raise DatasetError(
-                f"{self.url}/{entry.index}: holds {table.num_rows} samples, the manifest says {entry.samples}. "
-                f"{_remedy(entry)}"
-            )
-        return table
+            index = load_index(self._index_bytes(entry), self.config.companions == "read")
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise DatasetError(f"{where}: cannot read: {error} {_remedy(entry)}") from error
+        if len(index.keys) != entry.samples:
+            wanted = f"holds {len(index.keys)} samples, the manifest says {entry.samples}"
+            raise DatasetError(f"{where}: {wanted}. {_remedy(entry)}")
+        twice = index.key_twice()
+        if twice is not None:
+            raise DatasetError(f"{where}: key {twice} stands in two rows; a key names one sample. {_remedy(entry)}")
+        self._check_tar(entry, index)
+        return index
+
+    def _index_bytes(self, entry: ShardEntry) -> bytes:
+        where = f"{self.url}/{entry.index}"
+        try:
+            body = self._store.read_bytes(entry.index)
+        except StoreError as error:
+            if self._store.exists(entry.index):
+                raise
+            raise DatasetError(f"{where}: missing. {_remedy(entry)}") from error
+        digest = hashlib.sha256(body).hexdigest()
+        if digest != entry.index_sha256:
+            found = f"altered, or of another dataset: sha256 {digest[:12]}, the manifest says {entry.index_sha256[:12]}"
+            raise DatasetError(f"{where}: cannot read: {found}. {_remedy(entry)}")
+        return body
+
+    def _check_tar(self, entry: ShardEntry, index: Index) -> None:
+        """Its size, which also tells a tar cut between two members, and the name in its first header."""
+        where = f"{self.url}/{entry.tar}"
+        try:
+            size = self._store.size(entry.tar)
+        except StoreError as error:
+            if self._store.exists(entry.tar):
+                raise
+            raise DatasetError(f"{where}: there is no such file. {_remedy(entry)}") from error
+        if size != entry.bytes:
+            state = "truncated" if size < entry.bytes else "too long"
+            raise DatasetError(f"{where}: {size} bytes ({state}), the manifest says {entry.bytes}. {_remedy(entry)}")
+        if index.members and index.members[0]:
+            start = int(index.start[0])
+            name = self._read_spans([Span(entry.tar, start, BLOCK)])[0][:100].rstrip(b"\0").decode("ascii", "replace")
+            if name != index.members[0]:
+                found = f"byte {start} begins member {name!r}, the index says {index.members[0]!r}"
+                raise DatasetError(f"{where}: {found}: of another dataset, or altered. {_remedy(entry)}")
+
+    def _alone(self, place: tuple[int, int], indexes: dict[int, Index | Fault]) -> Example | Fault:
+        try:
+            return self._examples([place], indexes)[place]
+        except (DatasetError, StoreError) as error:
+            return Fault(self._shards[place[0]].name, str(error))
+
+    def _examples(
+        self, places: Sequence[tuple[int, int]], indexes: dict[int, Index | Fault]
+    ) -> dict[tuple[int, int], Example]:
+        spans, roles = [], []
+        for shard, row in places:
+            index, tar = indexes[shard], self._shards[shard].tar
+            beside = index.companions_of(row)
+            spans.append(Span(tar, int(index.offset[row]), int(index.size[row])))
+            spans += [Span(tar, item["offset"], item["size"]) for item in beside]
+            roles.append([item["role"] for item in beside])
+        bodies = iter(self._read_spans(spans))
+        made = {}
+        for (shard, row), of_row in zip(places, roles, strict=True):
+            media, companions = next(bodies), tuple((role, next(bodies)) for role in of_row)
+            if self.config.check == "media":
+                self._check_media(self._shards[shard], indexes[shard], row, media)
+            made[shard, row] = _example(indexes[shard], row, media, companions)
+        return made
+
+    def _check_media(self, entry: ShardEntry, index: Index, row: int, media: bytes) -> None:
+        wanted, found = index.media_sha256[row], hashlib.sha256(media).hexdigest()
+        if wanted is not None and wanted != found:
+            member = f"{self.url}/{entry.tar}: sample {index.keys[row]}"
+            raise DatasetError(f"{member}: altered: sha256 {found[:12]}, wanted {wanted[:12]}. {_remedy(entry)}")
 
     def _read_spans(self, spans: Sequence[Span]) -> list[bytes]:
         try:
@@ -214,6 +324,18 @@ class ShardReader:
         except SpanMissing as error:
             entry = next(entry for entry in self._shards if entry.tar == error.span.name)
             raise DatasetError(f"{error} {_remedy(entry)}") from None
+
+
+def _checked(split: Split, where: str) -> tuple[ShardEntry, ...]:
+    """The shards of a split that does not contradict itself."""
+    samples = sum(entry.samples for entry in split.shards)
+    names = {entry.name for entry in split.shards}
+    if samples != split.samples or len(names) != len(split.shards):
+        raise DatasetError(
+            f"{where}: its split holds {split.samples} samples, its {len(names)} shards {samples}, in "
+            f"{len(split.shards)} entries: damaged. Delete it, and run `pairmill shard` again."
+        )
+    return split.shards
 
 
 def _reopen(url: str, split: str, config: ReaderConfig, fingerprint: str) -> ShardReader:
@@ -234,50 +356,14 @@ def _remedy(entry: ShardEntry) -> str:
     )
 
 
-def _load(table: pa.Table) -> _Index:
-    def numbers(name: str, dtype: type) -> np.ndarray:
-        return np.nan_to_num(table.column(name).to_numpy()).astype(dtype)
-
-    content = [
-        content_id(digest, key)
-        for digest, key in zip(table.column("sha256").to_pylist(), table.column("key").to_pylist(), strict=True)
-    ]
-    return _Index(
-        keys=table.column("key").combine_chunks(),
-        mimes=table.column("mime").combine_chunks().dictionary_encode(),
-        texts=_texts_of(table),
-        width=numbers("width", np.int32),
-        height=numbers("height", np.int32),
-        weight=numbers("weight", np.float32),
-        content_id=np.array(content, np.int64),
-        offset=numbers("media_offset", np.int64),
-        size=numbers("media_size", np.int64),
-        companions=table.column("companions").combine_chunks() if "companions" in table.column_names else None,
-    )
-
-
-def content_id(sha256: str | None, key: str) -> int:
-    """The first 63 bits of a hex sha256; of the key's where the body's is unknown, so that nothing equals it."""
-    digest = sha256 or hashlib.sha256(key.encode()).hexdigest()
-    return int(digest[:16], 16) >> 1
-
-
-def _texts_of(table: pa.Table) -> pa.Array:
-    """list<string> per row, without the nulls; a sample without texts has an empty list."""
-    rows = [
-        [item["text"] for item in row or () if item["text"] is not None] for row in table.column("texts").to_pylist()
-    ]
-    return pa.array(rows, pa.list_(pa.string()))
-
-
-def _example(index: _Index, row: int, media: bytes, companions: tuple[tuple[str, bytes], ...]) -> Example:
+def _example(index: Index, row: int, media: bytes, companions: tuple[tuple[str, bytes], ...]) -> Example:
     return Example(
-        key=index.keys[row].as_py(),
+        key=index.keys[row],
         media=media,
-        mime=index.mimes[row].as_py() or "application/octet-stream",
+        mime=index.mimes[row] or "application/octet-stream",
         width=int(index.width[row]),
         height=int(index.height[row]),
-        texts=tuple(index.texts[row].as_py()),
+        texts=index.texts.of_row(row),
         weight=float(index.weight[row]),
         content_id=int(index.content_id[row]),
         companions=companions,

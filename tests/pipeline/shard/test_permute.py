@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.shard.permute import epoch_order, share_of
+from pipeline.shard.permute import EpochOrder, epoch_order, share_of
 
 sizes = st.lists(st.integers(0, 50), min_size=1, max_size=12)
 seeds = st.integers(0, 2**63)
@@ -16,6 +16,16 @@ def test_is_a_permutation(sizes, window, seed, epoch):
     order = epoch_order(sizes, window, seed=seed, epoch=epoch)
     assert order.dtype == np.int64
     assert sorted(order.tolist()) == list(range(sum(sizes)))
+
+
+@given(sizes=sizes, window=st.integers(1, 15), seed=seeds, epoch=st.integers(0, 9))
+def test_windows_make_up_the_order(sizes, window, seed, epoch):
+    order = EpochOrder(sizes, window, seed=seed, epoch=epoch)
+    whole = epoch_order(sizes, window, seed=seed, epoch=epoch)
+    assert len(order) == sum(sizes)
+    for number in range(order.num_windows):
+        assert order.window(number).tolist() == whole[order.starts[number] : order.starts[number + 1]].tolist()
+    assert order.starts[-1] == len(whole)
 
 
 @given(sizes=sizes, window=st.integers(1, 15), world=st.integers(1, 9), workers=st.integers(1, 5), seed=seeds)

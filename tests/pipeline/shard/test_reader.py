@@ -1,17 +1,22 @@
 """The reader: what it gives, that ranks and workers share it exactly, and what it says of damage."""
 
+import hashlib
 import json
 import multiprocessing
 import pickle
+import re
 import threading
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import DatasetError
-from pipeline.shard.reader import Example, ReaderConfig, ShardReader
+from pipeline.shard.reader import Example, Fault, ReaderConfig, ShardReader
+from pipeline.tar import read_members
 
 CONFIG = {"samples": 16, "splits": {"validation": 0.2}, "bucket_rows": 40}
 
@@ -27,6 +32,17 @@ def example_of(judged, key):
     texts = tuple(text["text"] for text in row["texts"])
     content = int(row["sha256"], 16) >> (256 - 63)
     return Example(key, judged.media[key], row["mime"], row["width"], row["height"], texts, row["weight"], content)
+
+
+def test_weights_and_the_sizes_of_chosen_texts_come_without_media(sharded):
+    reader = ShardReader(sharded.dataset.url)
+    examples = reader.read(range(reader.num_samples))
+    positions = np.random.default_rng(0).permutation(reader.num_samples)
+    assert reader.weights(positions).tolist() == [examples[position].weight for position in positions]
+    draws = np.random.default_rng(1).random(len(positions))
+    texts = [examples[position].texts for position in positions]
+    wanted = [len(of[int(draw * len(of))].encode()) if of else 0 for of, draw in zip(texts, draws, strict=True)]
+    assert reader.text_bytes(positions, draws).tolist() == wanted
 
 
 def test_gives_every_sample_as_it_was_kept(sharded):
@@ -172,8 +188,89 @@ def test_a_truncated_shard_is_named(sharded):
     damage(sharded, "00001.tar", lambda data: data[:3000])
     reader = ShardReader(sharded.dataset.url)
     reader.read(range(16))
-    with pytest.raises(DatasetError, match=r"train/00001.tar: wanted bytes .*truncated.*commits/cut/train-00001"):
+    wanted = r"train/00001.tar: 3000 bytes \(truncated\), the manifest says \d+.*commits/cut/train-00001"
+    with pytest.raises(DatasetError, match=wanted):
         reader.read(range(16, 32))
+
+
+def test_a_shard_that_shrinks_while_it_is_read_is_named(sharded):
+    reader = ShardReader(sharded.dataset.url)
+    reader.read([16])
+    damage(sharded, "00001.tar", lambda data: data[:3000])
+    with pytest.raises(DatasetError, match=r"train/00001.tar: wanted bytes .*truncated.*commits/cut/train-00001"):
+        ShardReader.read(reader, range(16, 32))
+
+
+def test_a_shard_cut_between_two_members_is_named(sharded):
+    with sharded.dataset.open("shards/train/00001.tar") as stream:
+        third = list(read_members(stream))[3]
+    damage(sharded, "00001.tar", lambda data: data[: third.offset])
+    with pytest.raises(DatasetError, match=r"00001.tar: \d+ bytes \(truncated\)"):
+        ShardReader(sharded.dataset.url).read([16])
+
+
+def test_a_shard_that_grew_is_named(sharded):
+    damage(sharded, "00001.tar", lambda data: data + bytes(1024))
+    with pytest.raises(DatasetError, match=r"00001.tar: \d+ bytes \(too long\)"):
+        ShardReader(sharded.dataset.url).read([16])
+
+
+def test_a_tar_of_another_dataset_is_named(sharded):
+    """Of the same size, so that its size does not tell."""
+    stranger = b"0" * 32 + b".jpg"
+    damage(sharded, "00001.tar", lambda data: stranger + data[len(stranger) :])
+    wanted = r"00001.tar: byte 0 begins member '0{32}.jpg', the index says '\w{32}.jpg': of another dataset, or altered"
+    with pytest.raises(DatasetError, match=wanted):
+        ShardReader(sharded.dataset.url).read([16])
+
+
+def test_altered_media_are_named_where_asked(sharded):
+    index = pq.read_table(sharded.dataset.path("shards/train/00001.parquet")).to_pylist()
+    row = next(number for number, row in enumerate(index) if row["media_size"])
+    at = index[row]["media_offset"]
+    damage(sharded, "00001.tar", lambda data: data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    ShardReader(sharded.dataset.url).read(range(16, 32))
+    reader = ShardReader(sharded.dataset.url, config=ReaderConfig(check="media"))
+    found = reader.attempt(range(16, 32))
+    assert [place for place, item in enumerate(found) if isinstance(item, Fault)] == [row]
+    assert re.search(rf"00001.tar: sample {index[row]['key']}: altered: sha256 \w{{12}}, wanted", found[row].reason)
+
+
+def rewrite_index(judged, change):
+    """The index of shard 1 with other rows, and a manifest that agrees with it."""
+    path = judged.dataset.local_path("shards/train/00001.parquet")
+    table = pq.read_table(path)
+    pq.write_table(pa.Table.from_pylist(change(table.to_pylist()), table.schema), path)
+    raw = json.loads(judged.dataset.read_bytes("shards/manifest.json"))
+    entry = next(entry for entry in raw["splits"]["train"]["shards"] if entry["name"] == "train/00001.tar")
+    entry["index_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    judged.dataset.put_bytes("shards/manifest.json", json.dumps(raw).encode())
+
+
+def test_a_key_that_comes_twice_is_named(sharded):
+    rewrite_index(sharded, lambda rows: [*rows[:5], rows[5] | {"key": rows[2]["key"]}, *rows[6:]])
+    with pytest.raises(DatasetError, match=r"00001.parquet: key \w{32} stands in two rows"):
+        ShardReader(sharded.dataset.url).read([16])
+
+
+def test_a_manifest_that_contradicts_itself_is_named(sharded):
+    raw = json.loads(sharded.dataset.read_bytes("shards/manifest.json"))
+    raw["splits"]["train"]["samples"] += 1
+    sharded.dataset.put_bytes("shards/manifest.json", json.dumps(raw).encode())
+    with pytest.raises(DatasetError, match=r"manifest.json: its split holds \d+ samples, its \d+ shards \d+"):
+        ShardReader(sharded.dataset.url)
+
+
+def test_faults_stand_in_the_place_of_their_samples(sharded):
+    reader = ShardReader(sharded.dataset.url)
+    everything = reader.read(range(48))
+    sharded.dataset.delete("shards/train/00001.tar")
+    reader = ShardReader(sharded.dataset.url)
+    positions = [40, 20, 3, 16, 15, 20]
+    found = reader.attempt(positions)
+    assert [item.shard for item in found if isinstance(item, Fault)] == ["train/00001.tar"] * 3
+    for position, item in zip(positions, found, strict=True):
+        assert isinstance(item, Fault) if 16 <= position < 32 else item == everything[position]
 
 
 def test_a_missing_shard_is_named(sharded):
@@ -192,5 +289,5 @@ def test_a_damaged_index_is_named(sharded, change):
 def test_an_index_of_another_shard_is_named(sharded):
     other = sharded.dataset.read_bytes("shards/train/00004.parquet")
     damage(sharded, "00001.parquet", lambda _: other)
-    with pytest.raises(DatasetError, match=r"00001.parquet: holds \d+ samples, the manifest says 16"):
+    with pytest.raises(DatasetError, match=r"00001.parquet: cannot read: altered, or of another dataset: sha256"):
         ShardReader(sharded.dataset.url).read(range(16, 32))

@@ -40,10 +40,10 @@ def test_reads_by_range_and_by_whole_shard(on_s3, cache_bytes):
     assert all(example.media == on_s3.media[example.key] for example in found)
     assert sum(1 for _ in reader.texts()) == reader.num_samples
     on_s3.dataset.put_bytes(TAR, on_s3.dataset.read_bytes(TAR)[:3000])
-    with pytest.raises(DatasetError, match=r"train/00001.tar: wanted bytes .*truncated"):
+    with pytest.raises(DatasetError, match=r"train/00001.tar: 3000 bytes \(truncated\)"):
         ShardReader(on_s3.dataset.url, config=ReaderConfig(cache_bytes=cache_bytes)).read(range(16, 32))
     on_s3.dataset.delete(TAR)
-    with pytest.raises(DatasetError, match=r"train/00001.tar: wanted bytes .*there is no such file"):
+    with pytest.raises(DatasetError, match=r"train/00001.tar: there is no such file"):
         ShardReader(on_s3.dataset.url, config=ReaderConfig(cache_bytes=cache_bytes)).read(range(16, 32))
 
 
