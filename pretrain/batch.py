@@ -20,7 +20,8 @@ class Batch:
     """What one rank sees in one step, still as bytes and ids.
 
     `images_BCHW` is uint8 RGB; `tokens_BL` is int64, padded. Equal `image_ids_B` are the same picture, equal
-    `text_ids_B` the same words: such pairs off the diagonal are no negatives. `keys` name the samples.
+    `text_ids_B` the same words: such pairs off the diagonal are no negatives. `keys` name the samples. Of them, the
+    `num_broken` could not be had, and others of the batch stand in for them, once more.
     """
 
     images_BCHW: Tensor
@@ -28,13 +29,14 @@ class Batch:
     image_ids_B: Tensor
     text_ids_B: Tensor
     keys: tuple[str, ...]
+    num_broken: int = 0
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
         images, tokens = self.images_BCHW, self.tokens_BL
         image_ids, text_ids = self.image_ids_B, self.text_ids_B
         moved = [tensor.to(device, non_blocking=True) for tensor in (images, tokens, image_ids, text_ids)]
-        return Batch(*moved, keys=self.keys)
+        return Batch(*moved, keys=self.keys, num_broken=self.num_broken)
 
 
 class Inputs(NamedTuple):

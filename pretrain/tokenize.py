@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -51,6 +52,11 @@ class Tokenizer:
                 "Name another tokenizer.folder, or none to train one."
             )
         self.context_tokens = context_tokens
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the loader has threads of its own
+        self._backend = self.fast.backend_tokenizer  # without what transformers does around it, per text
+        self._backend.enable_truncation(context_tokens)
+        self._backend.no_padding()
+        self._backend.encode_special_tokens = self.fast.split_special_tokens
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -59,12 +65,19 @@ class Tokenizer:
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Ids as int64 BL; L is the longest of these texts, at most `context_tokens`; a cut text keeps its end."""
-        rows = self.fast(list(texts), truncation=True, max_length=self.context_tokens)["input_ids"]
-        length = max(len(row) for row in rows)
-        tokens_BL = torch.full((len(rows), length), self.fast.pad_token_id, dtype=torch.int64)
-        for index, row in enumerate(rows):
-            tokens_BL[index, : len(row)] = torch.tensor(row)
-        return tokens_BL
+        return self.padded(self.rows(texts))
+
+    def rows(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, cut to `context_tokens`, not padded; thread-safe."""
+        return [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts))]
+
+    def padded(self, rows: Sequence[Sequence[int]], multiple: int = 1) -> Tensor:
+        """Rows of ids as int64 BL; L is the longest row, rounded up to `multiple`, at most `context_tokens`."""
+        lengths = np.array([len(row) for row in rows])
+        width = min(-(-int(lengths.max()) // multiple) * multiple, self.context_tokens)
+        tokens_BL = np.full((len(rows), width), self.fast.pad_token_id, np.int64)
+        tokens_BL[np.arange(width) < lengths[:, None]] = np.concatenate([np.asarray(row, np.int64) for row in rows])
+        return torch.from_numpy(tokens_BL)
 
 
 def train_tokenizer(texts: Iterable[Sequence[str]], config: TokenizerConfig, context_tokens: int, folder: Path) -> None:

@@ -81,6 +81,14 @@ class ReaderConfig(RecipeTable):
     `media`: each medium by its sha256 as well, which costs about 1 ms of CPU per MB."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """The index of a shard, and why its media cannot be had, if so."""
+
+    index: Index
+    fault: Fault | None
+
+
 class ShardReader:
     """The samples of one split of a dataset folder, by position in [0, num_samples). `read` is thread-safe."""
 
@@ -104,7 +112,7 @@ class ShardReader:
         self._ranges = RangeReader(
             self._store, RangeOptions(whole_files=whole, connections=self.config.connections, max_open=2 * window + 16)
         )
-        self._indexes: OrderedDict[int, Index] = OrderedDict()
+        self._shards_open: OrderedDict[int, _Open] = OrderedDict()
         self._broken: dict[int, Fault] = {}
         self._pid, self._lock = os.getpid(), threading.Lock()
 
@@ -138,16 +146,21 @@ class ShardReader:
         """As `read`, with a fault in the place of each sample that cannot be had."""
         places = self._places(positions)
         shards = sorted({shard for shard, _ in places})
-        indexes = dict(zip(shards, self._indexes_of(shards), strict=True))
-        whole = [place for place in places if isinstance(indexes[place[0]], Index)]
+        found = dict(zip(shards, self._open_all(shards), strict=True))
+        indexes = {shard: item.index for shard, item in found.items() if isinstance(item, _Open) and item.fault is None}
+        whole = [place for place in places if place[0] in indexes]
         try:
             examples = self._examples(whole, indexes)
         except (DatasetError, StoreError):
             examples = {place: self._alone(place, indexes) for place in whole}  # to learn whose fault it is
-        return [examples[place] if place in examples else indexes[place[0]] for place in places]
+        return [examples[place] if place in examples else _fault_of(found[place[0]]) for place in places]
+
+    def shards_of(self, positions: Sequence[int] | np.ndarray) -> list[str]:
+        """Name of the shard of each sample."""
+        return [self._shards[shard].name for shard, _ in self._places(positions)]
 
     def weights(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
-        """float32 weight of each sample, from the indexes alone; 0 where the index cannot be had."""
+        """float32 weight of each sample, from the indexes alone. Raises: DatasetError: an index cannot be had."""
         places = self._places(positions)
         shards, rows = np.array(places, np.int64).reshape(-1, 2).T
         out = np.zeros(len(places), np.float32)
@@ -157,7 +170,10 @@ class ShardReader:
         return out
 
     def text_bytes(self, positions: Sequence[int] | np.ndarray, draws: np.ndarray) -> np.ndarray:
-        """int64 bytes of the text of each sample that its draw in [0, 1) chooses; 0 where it has none."""
+        """int64 bytes of the text of each sample that its draw in [0, 1) chooses; 0 where it has none.
+
+        Raises: DatasetError: an index cannot be had.
+        """
         places = self._places(positions)
         shards, rows = np.array(places, np.int64).reshape(-1, 2).T
         out = np.zeros(len(places), np.int64)
@@ -202,44 +218,46 @@ class ShardReader:
         shards = np.searchsorted(self._starts, wanted, side="right") - 1
         return list(zip(shards.tolist(), (wanted - self._starts[shards]).tolist(), strict=True))
 
-    def _indexes_of(self, shards: Sequence[int]) -> list[Index | Fault]:
-        if self._store.is_local or len(shards) < 2:
-            return [self._index(shard) for shard in shards]
-        with ThreadPoolExecutor(min(self.config.connections, len(shards))) as pool:
-            return list(pool.map(self._index, shards))
-
     def _each_index(self, shards: np.ndarray) -> Iterator[tuple[int, Index]]:
         numbers = np.unique(shards).tolist()
-        for shard, index in zip(numbers, self._indexes_of(numbers), strict=True):
-            if isinstance(index, Index):
-                yield shard, index
+        for shard, found in zip(numbers, self._open_all(numbers), strict=True):
+            if isinstance(found, Fault):
+                raise DatasetError(found.reason)
+            yield shard, found.index
 
-    def _index(self, shard: int) -> Index | Fault:
-        """The index of a shard whose tar is there; what is wrong with a shard is found once, and remembered."""
+    def _open_all(self, shards: Sequence[int]) -> list[_Open | Fault]:
+        if self._store.is_local or len(shards) < 2:
+            return [self._open(shard) for shard in shards]
+        with ThreadPoolExecutor(min(self.config.connections, len(shards))) as pool:
+            return list(pool.map(self._open, shards))
+
+    def _open(self, shard: int) -> _Open | Fault:
+        """A shard's index, and what is wrong with its tar. A fault of an index is found once, and remembered."""
         if self._pid != os.getpid():
             self._pid, self._lock = os.getpid(), threading.Lock()  # another thread may have held it at the fork
         with self._lock:
             if shard in self._broken:
                 return self._broken[shard]
-            found = self._indexes.get(shard)
+            found = self._shards_open.get(shard)
             if found is not None:
-                self._indexes.move_to_end(shard)
+                self._shards_open.move_to_end(shard)
                 return found
         entry = self._shards[shard]
         try:
-            loaded = self._load(entry)
+            index = self._load(entry)
         except DatasetError as error:
             return self._broken.setdefault(shard, Fault(entry.name, str(error)))
         except StoreError as error:  # of the network, perhaps: the next one who asks tries again
             return Fault(entry.name, f"{error} {_remedy(entry)}")
+        opened = _Open(index, self._tar_fault(entry, index))
         with self._lock:
-            self._indexes[shard] = loaded
-            while len(self._indexes) > max(self.config.cached_indexes, 2 * self.config.window):
-                self._indexes.popitem(last=False)
-        return loaded
+            self._shards_open[shard] = opened
+            while len(self._shards_open) > max(self.config.cached_indexes, 2 * self.config.window):
+                self._shards_open.popitem(last=False)
+        return opened
 
     def _load(self, entry: ShardEntry) -> Index:
-        """Raises: DatasetError: index or tar is not what the manifest says, or a key stands in the index twice."""
+        """Raises: DatasetError: the index is not what the manifest says, or a key stands in it twice."""
         where = f"{self.url}/{entry.index}"
         try:
             index = load_index(self._index_bytes(entry), self.config.companions == "read")
@@ -251,7 +269,6 @@ class ShardReader:
         twice = index.key_twice()
         if twice is not None:
             raise DatasetError(f"{where}: key {twice} stands in two rows; a key names one sample. {_remedy(entry)}")
-        self._check_tar(entry, index)
         return index
 
     def _index_bytes(self, entry: ShardEntry) -> bytes:
@@ -267,6 +284,13 @@ class ShardReader:
             found = f"altered, or of another dataset: sha256 {digest[:12]}, the manifest says {entry.index_sha256[:12]}"
             raise DatasetError(f"{where}: cannot read: {found}. {_remedy(entry)}")
         return body
+
+    def _tar_fault(self, entry: ShardEntry, index: Index) -> Fault | None:
+        try:
+            self._check_tar(entry, index)
+        except (DatasetError, StoreError) as error:
+            return Fault(entry.name, str(error))
+        return None
 
     def _check_tar(self, entry: ShardEntry, index: Index) -> None:
         """Its size, which also tells a tar cut between two members, and the name in its first header."""
@@ -287,15 +311,13 @@ class ShardReader:
                 found = f"byte {start} begins member {name!r}, the index says {index.members[0]!r}"
                 raise DatasetError(f"{where}: {found}: of another dataset, or altered. {_remedy(entry)}")
 
-    def _alone(self, place: tuple[int, int], indexes: dict[int, Index | Fault]) -> Example | Fault:
+    def _alone(self, place: tuple[int, int], indexes: dict[int, Index]) -> Example | Fault:
         try:
             return self._examples([place], indexes)[place]
         except (DatasetError, StoreError) as error:
             return Fault(self._shards[place[0]].name, str(error))
 
-    def _examples(
-        self, places: Sequence[tuple[int, int]], indexes: dict[int, Index | Fault]
-    ) -> dict[tuple[int, int], Example]:
+    def _examples(self, places: Sequence[tuple[int, int]], indexes: dict[int, Index]) -> dict[tuple[int, int], Example]:
         spans, roles = [], []
         for shard, row in places:
             index, tar = indexes[shard], self._shards[shard].tar
@@ -336,6 +358,12 @@ def _checked(split: Split, where: str) -> tuple[ShardEntry, ...]:
             f"{len(split.shards)} entries: damaged. Delete it, and run `pairmill shard` again."
         )
     return split.shards
+
+
+def _fault_of(found: _Open | Fault) -> Fault:
+    fault = found.fault if isinstance(found, _Open) else found
+    assert fault is not None, "a shard without fault gives its samples, or each its own fault"
+    return fault
 
 
 def _reopen(url: str, split: str, config: ReaderConfig, fingerprint: str) -> ShardReader:
