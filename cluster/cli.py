@@ -42,6 +42,7 @@ VERBS = {
     "shard": Verb(_CURATE, "curate up to: cut shards (the same as curate)", (RECIPE, SITE)),
     "retry": Verb(_RETRY, "fetch again the rows whose failure may pass, and patch the parts", (FORMS,)),
     "pretrain": Verb("cluster.verbs.train:pretrain", "shards -> checkpoint: a training recipe", (RECIPE, SITE, FORMS)),
+    "bootstrap": Verb("cluster.verbs.bootstrap:bootstrap", "seed -> filter -> pool -> checkpoint", (RECIPE, SITE)),
     "eval": Verb("cluster.verbs.train:evaluate", "evaluate a run or an exported folder on a dataset", (FORMS,)),
     "export": Verb("cluster.verbs.train:export", "write a run's model as a transformers folder", (FORMS,)),
     "show": Verb("cluster.verbs.look:show", "what ships, what a recipe resolves to, what a dataset holds", (FORMS,)),

@@ -31,6 +31,7 @@ from pipeline.filter.scorers.language import LanguageScoreConfig
 from pipeline.filter.scorers.phash import PhashScoreConfig
 from pipeline.filter.scorers.pixels import PixelsScoreConfig
 from pipeline.filter.scorers.probe import ProbeScoreConfig
+from pipeline.filter.scorers.synsets import SynsetsScoreConfig
 from pipeline.filter.scorers.text import TextScoreConfig
 from pipeline.filter.scorers.text_in_image import TextInImageConfig
 from pipeline.filter.steps import check_steps, needed_by, run_steps, steps_of
@@ -57,8 +58,9 @@ from pipeline.ingest.media.probe import MediaConfig, load_av
 from pipeline.ingest.read import Ingest, IngestConfig
 from pipeline.ingest.sources import AnySource, open_source
 from pipeline.ingest.sources.source import Source
+from pipeline.provenance import told
 from pipeline.recipe import RecipeTable, check
-from pipeline.shard.plan import ShardConfig
+from pipeline.shard.config import ShardConfig
 from pipeline.shard.write import write_shards
 from pipeline.stage import Part
 from pipeline.store import Store
@@ -78,6 +80,8 @@ class ScoreConfig(RecipeTable):
     """The language of the text."""
     concepts: ConceptsScoreConfig | None = None
     """The entries of a list of concepts that the texts hold."""
+    synsets: SynsetsScoreConfig | None = None
+    """Words whose first sense in WordNet is on a list, for DataComp's text-based rule."""
     image: ImageScoreConfig | None = ImageScoreConfig()
     """Size and shape of the original."""
     pixels: PixelsScoreConfig | None = None
@@ -375,8 +379,7 @@ def _judge(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) ->
 
 
 def _shard(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) -> None:
-    hops = [(hop.name, hop.rows_in, hop.rows_out) for hop in read_funnel(engine.dataset, until="judge").hops]
-    write_shards(engine, recipe.shard, list(fetched), recipe.name, funnel=hops)
+    write_shards(engine, recipe.shard, list(fetched), recipe.name, told=told(recipe, engine.dataset))
 
 
 def _check_folder(recipe: DatasetRecipe) -> None:

@@ -94,10 +94,12 @@ def read_funnel(dataset: Store, until: StageName = "shard") -> Funnel:
     for commit in cut:
         splits[commit.facts["split"]] += commit.rows_out
     if cut:
-        ordered, kept = _sum(commits_of("shard", "order")), sum(splits.values())
+        ordered, placed = _sum(commits_of("shard", "order")), _sum(commits_of("shard", "sort"))
         taken = sum(commit.rows_in for commit in commits_of("shard", "order")) - ordered.pop("not_kept", 0)
-        left = Counter(ordered) + Counter(_sum(commits_of("shard", "sort")))
-        hops.append(Hop("sharded", taken, kept, dict(left)))
+        earlier = placed.pop("in_earlier_shards", 0)
+        # where data is appended, shards keep what today's verdict drops: then `splits` count more than went on here
+        held = sum(commit.rows_out for commit in commits_of("shard", "sort")) + earlier if earlier else splits.total()
+        hops.append(Hop("sharded", taken, held, dict(Counter(ordered) + Counter(placed))))
     funnel = Funnel(tuple(hops), dict(sorted(splits.items())))
     _check(funnel, dataset.url)
     return funnel

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -123,10 +123,10 @@ def _apply(data: dict[str, Any], override: str) -> None:
 
 
 def _explain(model: type[BaseModel], item: Any) -> str:
-    location = [str(part) for part in item["loc"]]
+    location, keys = _place(model, [str(part) for part in item["loc"]])
     name = ".".join(location) or "the recipe"
     if item["type"] == "extra_forbidden":
-        return f"{name}: unknown key. {nearest(location[-1], _keys_at(model, location[:-1]))}"
+        return f"{name}: unknown key. {nearest(location[-1], keys)}"
     if item["type"] == "missing":
         return f"{name}: missing; it has no default, so set it"
     message = item["msg"].removeprefix("Value error, ")
@@ -136,21 +136,39 @@ def _explain(model: type[BaseModel], item: Any) -> str:
     return f"{name}: {message}"
 
 
-def _keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
-    """The keys that the table at `location` may have; follows nested tables as far as their types tell."""
-    for part in location:
-        field = model.model_fields.get(part)
-        inner = _table_type(field.annotation) if field is not None else None
-        if inner is None:
-            return list(model.model_fields) if field is None else []
-        model = inner
-    return list(model.model_fields)
+def _place(model: type[BaseModel], location: Sequence[str]) -> tuple[list[str], list[str]]:
+    """A location as a recipe writes it, and the keys that its last table may have, as far as types tell.
+
+    Of a table that one of its keys tells apart, pydantic names the value of that key as well; a recipe does not.
+    """
+    names: list[str] = []
+    keys, table = list(model.model_fields), model
+    parts = list(location)
+    while parts:
+        part = parts.pop(0)
+        names.append(part)
+        if table is None:
+            continue
+        field, keys = table.model_fields.get(part), list(table.model_fields)
+        if field is not None and isinstance(field.discriminator, str) and parts:
+            table = _told_apart(field.annotation, field.discriminator, parts.pop(0))
+        else:
+            table = None if field is None else _table_type(field.annotation)
+    return names, keys
+
+
+def _told_apart(annotation: Any, key: str, value: str) -> type[BaseModel] | None:
+    """The one of several tables whose `key` may have this value."""
+    for table in get_args(annotation):
+        if value in get_args(table.model_fields[key].annotation):
+            return table
+    return None
 
 
 def _table_type(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    for argument in getattr(annotation, "__args__", ()):
+    for argument in get_args(annotation):
         found = _table_type(argument)
         if found is not None:
             return found

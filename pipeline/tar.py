@@ -77,6 +77,16 @@ def padding(size: int) -> bytes:
     return _PADDING[size % BLOCK]
 
 
+def member_bytes(size: int) -> int:
+    """Bytes that a member of `size` bytes takes in a tar: its header, its data, its padding."""
+    return BLOCK + size + (-size % BLOCK)
+
+
+def most_members_bytes(tar_bytes: int) -> int:
+    """Bytes that all members together may take in a tar of at most `tar_bytes`, its end included."""
+    return max(tar_bytes - tar_bytes % _RECORD - 2 * BLOCK, 0)
+
+
 def read_members(stream: IO[bytes]) -> Iterator[Member]:
     """Walk the headers of a tar that `TarWriter` wrote, from the start of `stream`, without reading the data.
 
@@ -139,7 +149,7 @@ class TarWriter:
             self._small.append(head)
             self._pieces += (b"".join(self._small), body)
             self._small = [_PADDING[size % BLOCK]]
-        taken = BLOCK + size + (-size % BLOCK)
+        taken = member_bytes(size)
         self.position = start + taken
         self._held += taken
         if self._held >= _CHUNK:

@@ -1,13 +1,15 @@
 """The batch and the features: the first torch types of the mill, and the alphabet of shapes.
 
     B samples of this rank    G samples of all ranks (world * B)    C channels    H, W pixels
-    L tokens                  P patches                             D width of the shared space
+    L tokens                  P patches, a class token before them  D width of the shared space, or of a stream
+    N pairs that are fused    M places that are asked for           V words of the vocabulary
 
 A name ends in the letters of its dims: `images_BCHW`, `tokens_BL`, `text_GD`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,6 +41,22 @@ class Batch:
         return Batch(*moved, keys=self.keys, num_broken=self.num_broken)
 
 
+IGNORED = -100
+"""A target that is none, as torch's cross entropy has it."""
+
+
+class Pairs(NamedTuple):
+    """Who is fused with whom: rows of images and of texts, whether they belong together, and whether they count.
+
+    A pair that does not count stands for one that could not be found, so that every rank fuses as many.
+    """
+
+    image_N: Tensor
+    text_N: Tensor
+    match_N: Tensor
+    counts_N: Tensor
+
+
 class Inputs(NamedTuple):
     """What a model's one forward is given: a batch on its device, and what objectives ask of it beside.
 
@@ -49,6 +67,13 @@ class Inputs(NamedTuple):
     tokens_BL: Tensor | None
     image_ids_B: Tensor | None = None
     text_ids_B: Tensor | None = None
+    pairing: Callable[[Features, Inputs], Pairs] | None = None
+    """Chooses the pairs to fuse, by the unimodal features where there are some: called inside the forward, because
+    there is one of them in a step."""
+    hidden_tokens_BL: Tensor | None = None
+    """The tokens with some words hidden."""
+    word_targets_BL: Tensor | None = None
+    """Ids of the words that were hidden; `IGNORED` elsewhere."""
 
     @classmethod
     def of(cls, batch: Batch) -> Inputs:
@@ -57,12 +82,23 @@ class Inputs(NamedTuple):
 
 
 class Features(NamedTuple):
-    """What a parallel-stream model returns: unit rows and the logit scale s = e^t, not t.
+    """What a model returns: unit rows and the logit scale s = e^t, not t; and what it was asked for beside.
 
-    A side that was not asked for is None. This is a named tuple because ZeRO-3's hooks look for tensors
-    inside tuples and dicts alone; in a dataclass they would miss them.
+    What was not asked for, or what the model's family has not, is None. This is a named tuple because ZeRO-3's hooks
+    look for tensors inside tuples and dicts alone; in a dataclass they would miss them.
     """
 
     image_BD: Tensor | None
     text_BD: Tensor | None
-    scale: Tensor
+    scale: Tensor | None
+    bias: Tensor | None = None
+    """Added to the logits; None where the model has none."""
+    pairs: Pairs | None = None
+    match_N2: Tensor | None = None
+    """Logits of "not a pair" and "a pair"."""
+    pair_text_NLD: Tensor | None = None
+    """Fused rows of the words of `pairs`."""
+    pair_image_NPD: Tensor | None = None
+    """Fused rows of their patches, the class token first."""
+    words_MV: Tensor | None = None
+    """Logits of the hidden words, row by row, from a text fused with its image."""

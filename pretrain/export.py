@@ -21,6 +21,7 @@ from pipeline.quiet import no_progress_bar
 from pipeline.store import Store
 from pretrain.encoders.text import Vocabulary, to_transformers
 from pretrain.encoders.vision import PIXEL_MEAN, PIXEL_STD
+from pretrain.pretrained import USE, description, write_pretrained
 from pretrain.tokenize import Tokenizer
 
 if TYPE_CHECKING:
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
     from pretrain.recipe import TrainingRecipe
 
 FOLDER = "export"
+_KIND = "A dual encoder"
+_USE = """from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
+
+model = CLIPModel.from_pretrained(folder)
+tokenizer, processor = AutoTokenizer.from_pretrained(folder), CLIPImageProcessor.from_pretrained(folder)
+words = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+logits = model(**words, **processor(images, return_tensors="pt")).logits_per_image
+"""
 _PARTS = {
     "vision.tower.": "vision_model.",
     "vision.projection.": "visual_projection.",
@@ -76,20 +85,29 @@ def renamed(name: str) -> str:
 
 def write_export(run: Store, tokenizer_folder: Path, state: Mapping[str, Tensor], lineage: Lineage) -> Store:
     """Write the folder `export` of a run, replacing the one before. Returns it."""
-    vocabulary = Tokenizer(tokenizer_folder, lineage.recipe.model.text.context_tokens).vocabulary
+    recipe = lineage.recipe
+    vocabulary = Tokenizer(tokenizer_folder, recipe.model.text.context_tokens).vocabulary
     with tempfile.TemporaryDirectory(prefix="pairmill-") as temporary, no_progress_bar():
         folder = Path(temporary)
-        clip_model(lineage.recipe, vocabulary, state).save_pretrained(str(folder))
+        if fuses(recipe):
+            write_pretrained(folder, description(recipe.model, vocabulary, recipe.objective.needs()), state)
+        else:
+            clip_model(recipe, vocabulary, state).save_pretrained(str(folder))
+            processor = image_processor(recipe.model.vision.side_px)
+            (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=1, sort_keys=True) + "\n")
         for path in sorted(tokenizer_folder.iterdir()):
             shutil.copyfile(path, folder / path.name)
-        processor = image_processor(lineage.recipe.model.vision.side_px)
-        (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=1, sort_keys=True) + "\n")
         weights = stamp_of("model.safetensors", folder / "model.safetensors").sha256
         (folder / "README.md").write_text(card(lineage, weights), encoding="utf-8")
         run.delete(FOLDER)
         for path in sorted(folder.iterdir()):
             run.put_file(path, f"{FOLDER}/{path.name}")
     return run.folder(FOLDER)
+
+
+def fuses(recipe: TrainingRecipe) -> bool:
+    """Whether the model is of a family that transformers has no class for."""
+    return recipe.model.family != "parallel"
 
 
 def image_processor(side_px: int) -> dict[str, Any]:
@@ -113,27 +131,22 @@ def image_processor(side_px: int) -> dict[str, Any]:
 def card(lineage: Lineage, weights_sha256: str) -> str:
     """The model card: what the model is, what it was trained on, what it can do, how to open it."""
     recipe = lineage.recipe
+    kind, use = (f"A {recipe.model.family.replace('_', ' ')} model", USE) if fuses(recipe) else (_KIND, _USE)
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in lineage.recalls.items())
     return f"""---
-library_name: transformers
+library_name: {"pairmill" if fuses(recipe) else "transformers"}
 pipeline_tag: zero-shot-image-classification
-tags: [clip, pairmill]
+tags: [{recipe.model.family if fuses(recipe) else "clip"}, pairmill]
 ---
 
 # {recipe.name}
 
-A dual encoder for images of {recipe.model.vision.side_px} px and texts of up to {recipe.model.text.context_tokens}
+{kind} for images of {recipe.model.vision.side_px} px and texts of up to {recipe.model.text.context_tokens}
 tokens, trained from scratch with pairmill for {lineage.step} steps of {recipe.batch_size} pairs
 ({lineage.step * recipe.batch_size} samples seen).
 
 ```python
-from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
-
-model = CLIPModel.from_pretrained(folder)
-tokenizer, processor = AutoTokenizer.from_pretrained(folder), CLIPImageProcessor.from_pretrained(folder)
-words = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-logits = model(**words, **processor(images, return_tensors="pt")).logits_per_image
-```
+{use}```
 
 ## Lineage
 

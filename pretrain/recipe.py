@@ -15,7 +15,7 @@ from pipeline.recipe import RecipeTable
 from pretrain.checkpoint import CheckpointConfig
 from pretrain.evals.retrieval import EvalConfig
 from pretrain.loader import DataConfig, LoaderConfig
-from pretrain.models.parallel import ModelConfig
+from pretrain.models.table import AnyModelConfig
 from pretrain.objectives.table import ObjectiveConfig
 from pretrain.schedule import ScheduleConfig
 from pretrain.tokenize import TokenizerConfig
@@ -39,7 +39,7 @@ class TrainingRecipe(RecipeTable):
     data: DataConfig
     tokenizer: TokenizerConfig
     augment: AugmentConfig
-    model: ModelConfig
+    model: AnyModelConfig
     objective: ObjectiveConfig
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
@@ -54,6 +54,12 @@ class TrainingRecipe(RecipeTable):
             raise ValueError(
                 f"schedule.warmup_steps {self.schedule.warmup_steps} leaves nothing of steps {self.steps}; lower it"
             )
+        for need, objective in self.objective.needs().items():
+            if need not in self.model.offers:
+                raise ValueError(
+                    f"objective.{objective} needs {need!r}, and a model of the family {self.model.family!r} gives "
+                    f"{', '.join(sorted(self.model.offers))} alone; take another family, or another objective"
+                )
         return self
 
     def engine_settings(self) -> EngineSettings:

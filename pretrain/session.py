@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from pipeline.errors import TrainingError
 from pipeline.recipe import check
@@ -26,7 +27,7 @@ from pipeline.shard.reader import ReaderConfig, ShardReader
 from pipeline.store import Store
 from pretrain.checkpoint import Checkpoint, newest
 from pretrain.encoders.text import Vocabulary
-from pretrain.models.parallel import DualEncoder
+from pretrain.models.table import build_model
 from pretrain.recipe import TrainingRecipe, differences
 from pretrain.tokenize import Tokenizer, train_tokenizer
 from pretrain.world import World
@@ -74,11 +75,11 @@ def prepared(recipe: TrainingRecipe, run: Store, world: World) -> Iterator[Sessi
         yield Session(recipe, run, world, train, held_out, resume, tokenizer, folder)
 
 
-def fresh_model(recipe: TrainingRecipe, vocabulary: Vocabulary) -> DualEncoder:
+def fresh_model(recipe: TrainingRecipe, vocabulary: Vocabulary) -> nn.Module:
     """The model with the first weights that the recipe's seed gives."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return DualEncoder(recipe.model, vocabulary)
+        return build_model(recipe.model, vocabulary, recipe.objective.needs().keys())
 
 
 def stored_recipe(run: Store) -> TrainingRecipe:
@@ -118,7 +119,8 @@ def _begin(recipe: TrainingRecipe, lineage: dict[str, str], run: Store, train: S
     with tempfile.TemporaryDirectory(prefix="pairmill-") as temporary:
         made = Path(temporary) / TOKENIZER
         if recipe.tokenizer.folder is None:
-            train_tokenizer(train.texts(), recipe.tokenizer, recipe.model.text.context_tokens, made)
+            masks = recipe.objective.hides_words()
+            train_tokenizer(train.texts(), recipe.tokenizer, recipe.model.text.context_tokens, made, masks=masks)
         else:
             shutil.copytree(recipe.tokenizer.folder, made)
         for path in sorted(path for path in made.iterdir() if path.is_file()):

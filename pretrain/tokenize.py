@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from pipeline.errors import RecipeError
 from pipeline.recipe import RecipeTable
 from pretrain.encoders.text import Vocabulary
 
-START, END, PADDING = "<|startoftext|>", "<|endoftext|>", "<|padding|>"
+START, END, PADDING, MASK = "<|startoftext|>", "<|endoftext|>", "<|padding|>", "<|mask|>"
+_SPACE = "Ġ"
+"""What a space looks like in the tokens of byte-level BPE."""
 
 
 class TokenizerConfig(RecipeTable):
@@ -37,6 +40,20 @@ class TokenizerConfig(RecipeTable):
     """A folder with a ready tokenizer, as `save_pretrained` writes it; none trains one on the dataset."""
 
 
+@dataclass(frozen=True, slots=True)
+class WordTable:
+    """What an objective that hides words must know of the vocabulary: ids, all of them."""
+
+    mask: int
+    """Stands where a word was."""
+    special: tuple[int, ...]
+    """No part of any text: start, end, padding, mask and the like."""
+    goes_on: tuple[int, ...]
+    """Tokens that go on the word before them."""
+    ordinary: tuple[int, ...]
+    """All that are not special."""
+
+
 class Tokenizer:
     """Texts in, padded token ids out."""
 
@@ -44,6 +61,9 @@ class Tokenizer:
         from transformers import AutoTokenizer
 
         self.fast: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        for ours, berts in (("bos_token", "cls_token"), ("eos_token", "sep_token")):
+            if getattr(self.fast, ours) is None:
+                setattr(self.fast, ours, getattr(self.fast, berts))
         wanted = ("bos_token_id", "eos_token_id", "pad_token_id")
         missing = [name for name in wanted if getattr(self.fast, name) is None]
         if missing:
@@ -63,6 +83,25 @@ class Tokenizer:
         """What the text tower must know."""
         return Vocabulary(len(self.fast), self.fast.bos_token_id, self.fast.eos_token_id, self.fast.pad_token_id)
 
+    def words(self) -> WordTable:
+        """How words lie in tokens. Raises: RecipeError: the tokenizer has no mask token."""
+        if self.fast.mask_token_id is None:
+            raise RecipeError(
+                f"{self.fast.name_or_path}: the tokenizer has no mask token, and an objective hides words. "
+                "Name another tokenizer.folder, or none to train one."
+            )
+        special = sorted(self.fast.all_special_ids)
+        ordinary = sorted(set(range(len(self.fast))) - set(special))
+        tokens = dict(zip(ordinary, self.fast.convert_ids_to_tokens(ordinary), strict=True))
+        # WordPiece marks what goes on a word; byte-level BPE what begins one, but for signs, which are their own. In
+        # its tokens a character beyond ASCII is a byte of some other letter.
+        if any(token.startswith(_SPACE) for token in tokens.values()):
+            inner = re.compile(f"(?!{_SPACE})[A-Za-z0-9\\x80-\\U0010ffff]")
+            goes_on = [id for id, token in tokens.items() if inner.match(token)]
+        else:
+            goes_on = [id for id, token in tokens.items() if token.startswith("##")]
+        return WordTable(self.fast.mask_token_id, tuple(special), tuple(goes_on), tuple(ordinary))
+
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Ids as int64 BL; L is the longest of these texts, at most `context_tokens`; a cut text keeps its end."""
         return self.padded(self.rows(texts))
@@ -80,8 +119,10 @@ class Tokenizer:
         return torch.from_numpy(tokens_BL)
 
 
-def train_tokenizer(texts: Iterable[Sequence[str]], config: TokenizerConfig, context_tokens: int, folder: Path) -> None:
-    """Train on the texts of samples and write the tokenizer to `folder`."""
+def train_tokenizer(
+    texts: Iterable[Sequence[str]], config: TokenizerConfig, context_tokens: int, folder: Path, *, masks: bool = False
+) -> None:
+    """Train on the texts of samples and write the tokenizer to `folder`; `masks`: with a token that hides words."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from tokenizers import Regex, normalizers, pre_tokenizers, processors
     from tokenizers import Tokenizer as Bpe
@@ -99,7 +140,7 @@ def train_tokenizer(texts: Iterable[Sequence[str]], config: TokenizerConfig, con
     # The end token takes id 1: id 2 would wake a compatibility path in transformers' CLIP.
     trainer = BpeTrainer(
         vocab_size=config.vocabulary,
-        special_tokens=[START, END, PADDING],
+        special_tokens=[START, END, PADDING, MASK] if masks else [START, END, PADDING],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -111,6 +152,7 @@ def train_tokenizer(texts: Iterable[Sequence[str]], config: TokenizerConfig, con
         bos_token=START,
         eos_token=END,
         pad_token=PADDING,
+        **({"mask_token": MASK} if masks else {}),
         model_max_length=context_tokens,
         split_special_tokens=True,  # a caption that says <|endoftext|> must not end the row
     )

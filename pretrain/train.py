@@ -26,7 +26,9 @@ from pipeline.recipe import check
 from pipeline.store import Store
 from pretrain.batch import Batch, Inputs
 from pretrain.checkpoint import Checkpoint, check_world, load, prune, save
-from pretrain.evals.retrieval import Transforms, retrieval
+from pretrain.evals.held_out import held_out
+from pretrain.evals.rerank import Split
+from pretrain.evals.retrieval import Transforms
 from pretrain.export import Lineage, write_export
 from pretrain.loader import StreamConfig, TrainLoader
 from pretrain.metrics import Metrics
@@ -68,7 +70,8 @@ def _train(session: Session) -> dict[str, Any]:
     saved, evaluated, recalls = step, -1, None
     metrics = Metrics(run, step) if world.rank == 0 else None
     loader = _loader(session)
-    objective = objectives(recipe.objective)
+    words = session.tokenizer.words() if recipe.objective.hides_words() else None
+    objective = objectives(recipe.objective, words)
     stop = False
 
     with _asked_to_stop() as asked, closing(loader.batches(step)) as batches:
@@ -96,7 +99,7 @@ def _train(session: Session) -> dict[str, Any]:
                     "loss": total / world.size,
                     **{f"loss/{name}": part / world.size for name, part in zip(loss.parts, parts, strict=True)},
                     "lr": lr,
-                    "logit_scale": float(features.scale.detach()),
+                    **({} if features.scale is None else {"logit_scale": float(features.scale.detach())}),
                     "grad_norm": report.grad_norm,
                     "skipped": 0 if report.applied else 1,
                     "samples_per_s": recipe.batch_size / seconds,
@@ -127,9 +130,11 @@ def _train(session: Session) -> dict[str, Any]:
 
 
 def evaluated_recalls(session: Session, engine: ZeroEngine) -> dict[str, float]:
-    """Retrieval on the held-out split over all ranks."""
-    transforms = Transforms(session.recipe.model.vision.side_px, session.tokenizer)
-    return retrieval(engine.embed, session.held_out, transforms, session.recipe.eval, session.world)
+    """What is measured on the held-out split, over all ranks."""
+    recipe = session.recipe
+    transforms = Transforms(recipe.model.vision.side_px, session.tokenizer)
+    split = Split(session.held_out, transforms, recipe.eval, session.world)
+    return held_out(engine.answer, recipe.objective.needs().keys(), split)
 
 
 def _loader(session: Session) -> TrainLoader:

@@ -153,10 +153,10 @@ class ZeroEngine:
         return self._engine(inputs)
 
     @torch.no_grad()
-    def embed(self, images_BCHW: Tensor | None, tokens_BL: Tensor | None) -> Features:
+    def answer(self, inputs: Inputs) -> Features:
         """The model's one forward, for evaluation."""
         self._engine.eval()
-        return self._engine(Inputs(images_BCHW, tokens_BL))
+        return self._engine(inputs)
 
     def step(self, loss: Tensor, lr: float) -> StepReport:
         """Backward of `loss` (mean over this rank's rows), averaged over ranks; clip; one AdamW step at `lr`."""

@@ -21,8 +21,10 @@ from pipeline.ingest.fetch.stage import Fetch
 from pipeline.ingest.read import Ingest
 from pipeline.recipe import digest_of
 from pipeline.shard.cut import Cut
-from pipeline.shard.manifest import Manifest, Publish, read_manifest
+from pipeline.shard.manifest import Manifest, read_manifest
 from pipeline.shard.order import Order, Sort
+from pipeline.shard.plan import Plan
+from pipeline.shard.publish import Publish
 from pipeline.words import location, plain, without_secrets
 
 SHARDS_SHOWN = 12
@@ -123,7 +125,7 @@ def _stages(folder: Folder) -> str:
 
 def version_of(stage: str) -> str:
     """The version that a stage has in this pairmill; none for a step that is no stage of its own."""
-    stages = {one.name: one.version for one in (Ingest, Fetch, JudgeStage, Order, Sort, Cut, Publish)}
+    stages = {one.name: one.version for one in (Ingest, Fetch, JudgeStage, Order, Sort, Plan, Cut, Publish)}
     scorer = stage.removeprefix("score-")
     if stage.startswith("score-") and scorer in SCORERS:
         return str(getattr(SCORERS[scorer], "version", ""))
@@ -132,7 +134,7 @@ def version_of(stage: str) -> str:
 
 def _ordered(stages: Iterable[str]) -> list[str]:
     """Stages in the order of a run: scorers between fetch and judge."""
-    order = ("ingest", "fetch", "retry", "", "judge", "order", "sort", "cut", "manifest")
+    order = ("ingest", "fetch", "retry", "", "judge", "order", "taken", "sort", "plan", "cut", "survey", "manifest")
 
     def place(stage: str) -> tuple[int, str]:
         return (order.index(stage) if stage in order else order.index(""), stage)

@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cluster.site import Site
+from cluster.site import load_site
 from pipeline.errors import AskedWrongly, nearest
-from pipeline.recipe import load, shipped_recipes
+from pipeline.recipe import RecipeTable, load, shipped_recipes
 from pipeline.store import Store
 
 RULES = "rules/"
 """Before the name of a rule set, since a recipe may have the same name."""
-LISTS = {"dataset recipes": "pipeline", "training recipes": "pretrain", "sites": "cluster"}
+LISTS = {
+    "dataset recipes": "pipeline",
+    "training recipes": "pretrain",
+    "bootstrap recipes": "cluster.bootstrap",
+    "sites": "cluster",
+}
 
 
 def show(options: argparse.Namespace) -> dict[str, Any]:
@@ -101,23 +107,33 @@ def _show_all(options: argparse.Namespace) -> dict[str, Any]:
 
 def _resolve(what: str) -> dict[str, Any]:
     """The resolved settings of a recipe or a site, whichever `what` is."""
+    from cluster.bootstrap.recipe import load_bootstrap
     from pipeline.curate import DatasetRecipe
     from pipeline.filter.verdicts.rules import read_rule_set, rule_sets
     from pretrain.recipe import TrainingRecipe
 
     if what.startswith(RULES) and what.removeprefix(RULES) in rule_sets():
         return {"name": what, **read_rule_set(what.removeprefix(RULES)).model_dump(mode="json", exclude_none=True)}
-    models = {"pipeline": DatasetRecipe, "pretrain": TrainingRecipe, "cluster": Site}
-    for package, model in models.items():
+    models: dict[str, Callable[[str], RecipeTable]] = {
+        "pipeline": lambda name: load(DatasetRecipe, name, package="pipeline"),
+        "pretrain": lambda name: load(TrainingRecipe, name, package="pretrain"),
+        "cluster.bootstrap": load_bootstrap,
+        "cluster": load_site,
+    }
+    for package, read in models.items():
         if what in shipped_recipes(package):
-            return load(model, what, package=package).model_dump(mode="json")
+            return read(what).model_dump(mode="json")
     if Path(what).is_file():
-        text = Path(what).read_text("utf-8")
-        package = "pipeline" if "[source]" in text else "pretrain" if "[model" in text else "cluster"
-        return load(models[package], what, package=package).model_dump(mode="json")
+        return models[_package_of(Path(what).read_text("utf-8"))](what).model_dump(mode="json")
     names = [name for package in models for name in shipped_recipes(package)]
     names += [f"{RULES}{name}" for name in rule_sets()]
     raise AskedWrongly(f"{what}: no dataset folder, recipe or site. {nearest(what, names)}")
+
+
+def _package_of(text: str) -> str:
+    """What kind of recipe a file is, by its tables."""
+    kinds = {"[seed]": "cluster.bootstrap", "[source]": "pipeline", "[model": "pretrain"}
+    return next((package for table, package in kinds.items() if table in text), "cluster")
 
 
 def _say(options: argparse.Namespace, result: dict[str, Any], lines: list[str]) -> dict[str, Any]:

@@ -4,58 +4,61 @@
                                           shards/train/00042.parquet       record.SHARD_INDEX, tar order
                                           shards/train/00042_stats.json    counts and sizes
 
-Media are read a window of bytes at a time, so memory does not grow with the shard. Inside a window a local raw tar
-is read in tar order of the shard, a remote one with neighbouring ranges put together.
+Media are read a window of bytes at a time, the next one while this one is written, so memory does not grow with the
+shard. Every byte is read once, written once, and hashed on its way.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice, pairwise
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import DatasetError
-from pipeline.record import SHARD_INDEX, SHARD_INDEX_COMPANIONS
-from pipeline.shard.order import FETCH, ORDERED, Sort, committed
+from pipeline.shard.files import SHARDS, Placed, index_table, most_frequent, shard_name, stats_of, write_index
+from pipeline.shard.hashed_tar import HashedTar
+from pipeline.shard.order import FETCH, Sort, committed
 from pipeline.shard.plan import PlannedShard
 from pipeline.shard.ranges import RangeReader, Span, SpanMissing
-from pipeline.shard.sample import caption_of
 from pipeline.stage import Made, Part, Resources, Workspace
 from pipeline.store import Store
-from pipeline.tar import TarWriter
 
-SHARDS = "shards"
-"""Folder of the final shards inside a dataset."""
-_WINDOW_BYTES = 64 << 20
+_WINDOW_BYTES = 32 << 20
+_COLUMNS = [
+    "key", "mime", "extension", "width", "height", "duration_s", "texts", "weight", "sha256", "source", "source_id",
+    "url", "raw_part", "raw_tar", "raw_offset", "raw_size", "json", "caption", "licence", "raw_companions",
+]  # fmt: skip
+_TAR_COLUMNS = [
+    "key", "extension", "raw_part", "raw_tar", "raw_offset", "raw_size", "json", "caption", "raw_companions",
+]  # fmt: skip
 
 Row = Mapping[str, Any]
-
-
-def shard_name(split: str, index: int) -> str:
-    """Path of a shard's tar inside the `shards` folder."""
-    return f"{split}/{index:05d}.tar"
 
 
 class Cut:
     """Makes one shard per part."""
 
     name = "cut"
-    version = 2
+    version = 3
     resources = Resources(cpus=1)
 
-    def __init__(self, raw: str) -> None:
-        """Take `raw`, the hash of the content of all raw parts: a shard's bytes come from them."""
-        self.raw = raw
+    def __init__(self, raw: str, dataset_name: str, generation: int = 0) -> None:
+        """Take `raw`, the hash of the content of all raw parts: a shard's bytes come from them.
+
+        Args:
+            dataset_name: what indexes say they belong to.
+            generation: number of the generation that all shards of this run belong to.
+        """
+        self.raw, self.dataset_name, self.generation = raw, dataset_name, generation
 
     def settings(self) -> Any:
         """A shard depends on its rows, which are its inputs, and on the raw tars."""
-        return {"raw": self.raw}
+        return {"raw": self.raw, "dataset": self.dataset_name, "generation": self.generation}
 
     def setup(self) -> None:
         """Nothing to load."""
@@ -68,37 +71,54 @@ class Cut:
 
     def make(self, part: Part, work: Workspace) -> Made:
         """Write tar, index and stats of one shard."""
-        tables = [_rows(work.dataset, *piece) for piece in part.facts["slices"]]
-        rows = pa.concat_tables(tables).select([name for name in ORDERED.names if name != "order"]).to_pylist()
-        tar = work.scratch / "shard.tar"
-        index = _write_tar(TarWriter(tar), rows, work.dataset)
+        table = pa.concat_tables([_rows(work.dataset, *piece) for piece in part.facts["slices"]])
+        local = work.scratch / "shard.tar"
+        with HashedTar(local) as tar:
+            placed = _write_tar(tar, table, work.dataset)
+        _check_companions(table, placed, tar.digests)
+        index = index_table(table, placed, tar.digests)
         parquet, stats = work.scratch / "shard.parquet", work.scratch / "stats.json"
-        schema = SHARD_INDEX_COMPANIONS if any(row["companions"] for row in index) else SHARD_INDEX
-        pq.write_table(pa.Table.from_pylist(index, schema), parquet, compression="zstd")
-        stats.write_text(json.dumps(_stats(index, tar.stat().st_size), indent=1) + "\n", "utf-8")
-        base = f"{SHARDS}/{shard_name(part.facts['split'], part.facts['index'])}".removesuffix(".tar")
-        files = {f"{base}.tar": tar, f"{base}.parquet": parquet, f"{base}_stats.json": stats}
-        facts = {"split": part.facts["split"], "index": part.facts["index"]}
-        return Made(files, len(rows), len(index), {}, facts)
+        name = shard_name(part.facts["split"], part.facts["index"])
+        write_index(index, parquet, self.dataset_name, name)
+        counts = stats_of(index, table, local.stat().st_size)
+        stats.write_text(json.dumps(counts, indent=1) + "\n", "utf-8")
+        base = f"{SHARDS}/{name}".removesuffix(".tar")
+        files = {f"{base}.tar": local, f"{base}.parquet": parquet, f"{base}_stats.json": stats}
+        facts = {
+            "split": part.facts["split"],
+            "index": part.facts["index"],
+            "generation": self.generation,
+            "licence": most_frequent(counts["licence"]),
+        }
+        return Made(files, len(table), len(index), {}, facts, {f"{base}.tar": tar.sha256})
 
 
 def _rows(dataset: Store, bucket: str, start: int, stop: int) -> pa.Table:
-    """Rows `start` to `stop` of a sorted bucket."""
+    """Rows `start` to `stop` of a sorted bucket, out of the row groups that hold them."""
     with dataset.open(committed(dataset, Sort.name, bucket).file(".parquet")) as stream:
-        return pq.ParquetFile(stream).read().slice(start, stop - start)
+        file = pq.ParquetFile(stream)
+        ends = [0]
+        for group in range(file.num_row_groups):
+            ends.append(ends[-1] + file.metadata.row_group(group).num_rows)
+        wanted = [i for i, (first, end) in enumerate(pairwise(ends)) if first < stop and end > start]
+        return file.read_row_groups(wanted, columns=_COLUMNS).slice(start - ends[wanted[0]], stop - start)
 
 
-def _write_tar(writer: TarWriter, rows: Sequence[Row], dataset: Store) -> list[dict[str, Any]]:
-    """Write all samples; returns their index rows."""
+def _write_tar(tar: HashedTar, table: pa.Table, dataset: Store) -> list[Placed]:
+    """Write all samples, in order."""
+    rows = table.select(_TAR_COLUMNS).to_pylist()
     reader = RangeReader(dataset)
-    index = []
-    with writer as tar:
-        for window in _windows(rows):
-            bodies = iter(_read_raw(reader, window))
+    windows = list(_windows(rows))
+    placed = []
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(_read_raw, reader, windows[0])
+        for window, following in zip(windows, [*windows[1:], ()], strict=True):
+            bodies = iter(coming.result())
+            coming = ahead.submit(_read_raw, reader, following)
             for row in window:
                 media, companions = next(bodies), list(islice(bodies, len(_companions(row))))
-                index.append(_add_sample(tar, row, media, companions))
-    return index
+                placed.append(_add_sample(tar, row, media, companions))
+    return placed
 
 
 def _companions(row: Row) -> Sequence[Row]:
@@ -130,58 +150,28 @@ def _read_raw(reader: RangeReader, window: Sequence[Row]) -> list[bytes]:
         raise DatasetError(f"{error} {remedy}") from None
 
 
-def _add_sample(tar: TarWriter, row: Row, media: bytes, companions: Sequence[bytes]) -> dict[str, Any]:
-    key = row["key"]
-    placed = tar.add(f"{key}.{row['extension']}", media)
-    beside = [_add_companion(tar, row, *item) for item in zip(_companions(row), companions, strict=True)]
+def _add_sample(tar: HashedTar, row: Row, media: bytes, companions: Sequence[bytes]) -> Placed:
+    key, start = row["key"], tar.position
+    medium = tar.add_hashed(f"{key}.{row['extension']}", media)
+    beside = [
+        tar.add_hashed(item["member"], data) for item, data in zip(_companions(row), companions, strict=True)
+    ]
     tar.add(f"{key}.json", row["json"])
-    tar.add(f"{key}.txt", caption_of(row["texts"]).encode())
-    return {
-        **{name: row[name] for name in SHARD_INDEX.names if name in row},
-        "member": placed.name,
-        "media_sha256": hashlib.sha256(media).hexdigest(),
-        "offset": placed.offset,
-        "size": tar.position - placed.offset,
-        "media_offset": placed.data_offset,
-        "media_size": placed.data_size,
-        "companions": beside or None,
-    }
+    tar.add(f"{key}.txt", row["caption"].encode())
+    return Placed(start, tar.position - start, medium, tuple(beside))
 
 
-def _add_companion(tar: TarWriter, row: Row, item: Row, data: bytes) -> dict[str, Any]:
-    """Copy a companion. Raises: DatasetError: it is not what was received."""
-    sha256 = hashlib.sha256(data).hexdigest()
-    if sha256 != item["sha256"]:
-        raise DatasetError(
-            f"{row['raw_tar']}:{item['member']}: altered: sha256 {sha256[:16]}; wanted {item['sha256'][:16]}. "
-            f"Delete commits/{FETCH}/{row['raw_part']}.json and run again to fetch that part anew."
-        )
-    placed = tar.add(item["member"], data)
-    return {
-        **{name: item[name] for name in ("role", "width", "height")},
-        "member": placed.name,
-        "offset": placed.data_offset,
-        "size": placed.data_size,
-        "sha256": sha256,
-    }
-
-
-def _stats(index: Sequence[Row], tar_bytes: int) -> dict[str, Any]:
-    """Counts and sizes of one shard, from its index."""
-    return {
-        "samples": len(index),
-        "bytes": tar_bytes,
-        "media_bytes": sum(row["media_size"] for row in index),
-        "texts": sum(len(row["texts"] or ()) for row in index),
-        "caption_chars": sum(len(caption_of(row["texts"])) for row in index),
-        "mime": dict(sorted(Counter(row["mime"] or "unknown" for row in index).items())),
-        "source": dict(sorted(Counter(row["source"] for row in index).items())),
-        "width": _range_of([row["width"] for row in index if row["width"] is not None]),
-        "height": _range_of([row["height"] for row in index if row["height"] is not None]),
-    }
-
-
-def _range_of(values: Sequence[int]) -> dict[str, float] | None:
-    if not values:
-        return None
-    return {"min": min(values), "mean": round(sum(values) / len(values), 3), "max": max(values)}
+def _check_companions(table: pa.Table, placed: Sequence[Placed], digests: Sequence[str]) -> None:
+    """Compare them with what was received. Raises: DatasetError: one is something else."""
+    if not any(sample.companions for sample in placed):
+        return
+    found = iter(digests)
+    for row in table.select(["raw_part", "raw_tar", "raw_companions"]).to_pylist():
+        next(found)
+        for item in _companions(row):
+            sha256 = next(found)
+            if sha256 != item["sha256"]:
+                raise DatasetError(
+                    f"{row['raw_tar']}:{item['member']}: altered: sha256 {sha256[:16]}; wanted {item['sha256'][:16]}. "
+                    f"Delete commits/{FETCH}/{row['raw_part']}.json and run again to fetch that part anew."
+                )

@@ -1,32 +1,27 @@
 """The manifest: what a sharded dataset is, in one JSON file that readers trust.
 
-    shards/manifest.json       format, name, seed, samples_per_shard, splits: each with its shards and their sha256
+    shards/manifest.json       format, name, generations, sources, splits: each with its shards and their sha256
     shards/<split>/wids.json   the index that the `wids` module of webdataset reads
     shards/<split>/sizes.json  samples per tar, which OpenCLIP looks for beside the tars
     shards/README.md           the dataset card
 
-The bytes depend on the shards' commits alone. The manifest is published last, so where it stands, every shard it
-names was finished before it.
+The manifest is published last (`publish.py`), so where it stands, every shard it names was finished before it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
-from pipeline.commit import Commit, FileStamp, read_commits
 from pipeline.errors import DatasetError, StoreError, nearest
-from pipeline.shard.card import card
-from pipeline.shard.cut import SHARDS, Cut, shard_name
-from pipeline.shard.plan import PlannedShard
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.shard.files import SHARDS
 from pipeline.store import Store
 
-FORMAT = "pairmill-shards-1"
+FORMAT = "pairmill-shards-2"
 MANIFEST = f"{SHARDS}/manifest.json"
 
 
@@ -46,6 +41,11 @@ class ShardEntry:
         return f"{SHARDS}/{self.name}"
 
     @property
+    def id(self) -> str:
+        """Part id of the commit that made it."""
+        return self.name.removesuffix(".tar").replace("/", "-")
+
+    @property
     def index(self) -> str:
         """Name of the parquet index in the dataset."""
         return f"{SHARDS}/{self.name.removesuffix('.tar')}.parquet"
@@ -61,17 +61,56 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a sharded dataset holds."""
+class Generation:
+    """Shards that were cut together, by one law. Those of a split follow those of the generations before.
+
+    `shards` counts them by split. Within them samples ascend by (order_of(seed, key), key). `samples` and `bytes` limit
+    a shard, `splits` and `split_salt` are those of the recipe. `dataset` is where a merge took them from, null else.
+    """
+
+    shards: Mapping[str, int]
+    seed: int = 0
+    samples: int | None = None
+    bytes: int | None = None
+    splits: Mapping[str, float] = field(default_factory=dict)
+    split_salt: str = "split"
+    dataset: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A dataset that a merge took in: its name, the fingerprint of its manifest, and the samples that came from it."""
 
     name: str
-    seed: int
-    samples_per_shard: int
+    fingerprint: str
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a sharded dataset holds. `sources` are the datasets that it was merged from; none where it was cut."""
+
+    name: str
     splits: Mapping[str, Split]
+    generations: tuple[Generation, ...] = ()
+    sources: tuple[Merged, ...] = ()
+
+    @property
+    def entries(self) -> Iterator[ShardEntry]:
+        """All shards, split by split."""
+        return chain.from_iterable(split.shards for split in self.splits.values())
+
+    @property
+    def samples(self) -> int:
+        """Samples of all splits."""
+        return sum(split.samples for split in self.splits.values())
 
     def to_json(self) -> bytes:
         """The file as it is stored: equal manifests give equal bytes."""
-        return (json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n").encode("ascii")
+        said = {"format": FORMAT, "name": self.name}
+        said |= {name: [asdict(item) for item in getattr(self, name)] for name in ("generations", "sources")}
+        said["splits"] = {name: asdict(split) for name, split in self.splits.items()}
+        return (json.dumps(said, indent=1) + "\n").encode("ascii")
 
     def fingerprint(self) -> str:
         """sha256 of the file; it changes whenever a byte of any shard does."""
@@ -97,7 +136,9 @@ class Manifest:
                 name: Split(split["samples"], split["bytes"], tuple(ShardEntry(**entry) for entry in split["shards"]))
                 for name, split in raw.pop("splits").items()
             }
-            return cls(splits=splits, **raw)
+            generations = tuple(Generation(**item) for item in raw.pop("generations"))
+            sources = tuple(Merged(**item) for item in raw.pop("sources"))
+            return cls(splits=splits, generations=generations, sources=sources, **raw)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise DatasetError(
                 f"{where}: not a manifest (damaged or foreign). Delete it, and run `pairmill shard` again."
@@ -119,56 +160,13 @@ def read_manifest(dataset: Store) -> Manifest:
     return Manifest.from_json(data, where)
 
 
-class Publish:
-    """Writes the manifest and what belongs to it, from the commits of all shards."""
-
-    name = "manifest"
-    version = 1
-    resources = Resources(cpus=1)
-
-    def __init__(self, name: str, seed: int, samples_per_shard: int) -> None:
-        self.dataset_name, self.seed, self.samples_per_shard = name, seed, samples_per_shard
-
-    def settings(self) -> Any:
-        """What the manifest says beside the shards."""
-        return [self.dataset_name, self.seed, self.samples_per_shard]
-
-    def setup(self) -> None:
-        """Nothing to load."""
-
-    def part(self, shards: Sequence[PlannedShard], funnel: Sequence[tuple[str, int, int]] = ()) -> Part:
-        """The descriptor of the only part; `funnel` has (stage, rows in, rows out) for the card."""
-        inputs = tuple((Cut.name, shard.id) for shard in shards)
-        return Part("all", inputs, {"funnel": [list(row) for row in funnel]})
-
-    def make(self, part: Part, work: Workspace) -> Made:
-        """Write all files of the part."""
-        cuts = read_commits(work.dataset, Cut.name)
-        manifest = self._manifest([cuts[id] for _, id in part.inputs])
-        texts = {f"{SHARDS}/README.md": card(manifest, part.facts["funnel"]).encode()}
-        for name, split in manifest.splits.items():
-            texts[f"{SHARDS}/{name}/wids.json"] = wids_index(f"{manifest.name}-{name}", split)
-            texts[f"{SHARDS}/{name}/sizes.json"] = _json({_base(entry): entry.samples for entry in split.shards})
-        texts[MANIFEST] = manifest.to_json()
-        files: dict[str, Path] = {}
-        for number, (name, data) in enumerate(texts.items()):
-            files[name] = work.scratch / f"{number}"
-            files[name].write_bytes(data)
-        samples = sum(split.samples for split in manifest.splits.values())
-        return Made(files, samples, samples)
-
-    def _manifest(self, cuts: Sequence[Commit]) -> Manifest:
-        entries: dict[str, list[ShardEntry]] = {}
-        for commit in cuts:
-            tar, index = _stamp(commit, ".tar"), _stamp(commit, ".parquet")
-            name = shard_name(commit.facts["split"], commit.facts["index"])
-            entry = ShardEntry(name, commit.rows_out, tar.bytes, tar.sha256, index.sha256)
-            entries.setdefault(commit.facts["split"], []).append(entry)
-        splits = {
-            name: Split(sum(entry.samples for entry in shards), sum(entry.bytes for entry in shards), tuple(shards))
-            for name, shards in sorted(entries.items())
-        }
-        return Manifest(self.dataset_name, self.seed, self.samples_per_shard, splits)
+def indexes_beside(manifest: Manifest) -> dict[str, bytes]:
+    """Name -> content of the files that tell other readers what the manifest says: `wids.json`, `sizes.json`."""
+    found = {}
+    for name, split in manifest.splits.items():
+        found[f"{SHARDS}/{name}/wids.json"] = wids_index(f"{manifest.name}-{name}", split)
+        found[f"{SHARDS}/{name}/sizes.json"] = _json({_base(entry): entry.samples for entry in split.shards})
+    return found
 
 
 def wids_index(name: str, split: Split) -> bytes:
@@ -183,8 +181,3 @@ def _json(value: Any) -> bytes:
 
 def _base(entry: ShardEntry) -> str:
     return entry.name.rsplit("/", 1)[-1]
-
-
-def _stamp(commit: Commit, suffix: str) -> FileStamp:
-    name = commit.file(suffix)
-    return next(stamp for stamp in commit.files if stamp.name == name)

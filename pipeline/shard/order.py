@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -21,9 +21,17 @@ import pyarrow.parquet as pq
 from pipeline.commit import Commit, read_commit
 from pipeline.errors import DatasetError
 from pipeline.record import STORED_COMPANION, TEXT, Status, key_fraction
-from pipeline.shard.plan import SPLIT_NAME, TRAIN, ShardConfig
-from pipeline.shard.sample import JSON_FIELDS, extension_of, is_shard_key, sample_json
-from pipeline.shuffle import Gather, Scatter
+from pipeline.shard.config import SPLIT_NAME, TRAIN, ShardConfig
+from pipeline.shard.sample import (
+    JSON_FIELDS,
+    caption_of,
+    extension_of,
+    is_shard_key,
+    licence_of,
+    sample_json,
+    tar_bytes,
+)
+from pipeline.shuffle import Gather, Scatter, read_bucket
 from pipeline.stage import Made, Part, Workspace
 from pipeline.store import Store
 
@@ -51,11 +59,18 @@ ORDERED = pa.schema(
         ("raw_offset", pa.int64()),
         ("raw_size", pa.int64()),
         ("json", pa.large_binary()),
+        ("caption", pa.string()),
+        ("licence", pa.string()),
         ("raw_companions", pa.list_(STORED_COMPANION)),
+        ("tar_bytes", pa.int64()),
     ]
 )
-"""A kept sample on its way into a shard. `raw_*` locate the medium; `json` is the member as it will be written.
-`raw_companions` are those that were stored, null where none was."""
+"""A kept sample on its way into a shard. `raw_*` locate the medium; `json` and `caption` are members as they will be
+written. `licence` is what the list states, null where it states none. `raw_companions` are those that were stored,
+null where none was. `tar_bytes` is what all members take in a tar, headers and padding included."""
+
+SORTED_ROWS = 4_096
+"""Rows of a row group of a sorted bucket: a shard reads those that hold its rows."""
 
 _READ = ["key", "split", "meta", "member", "outcome", "tar_offset", "tar_bytes", "stored_companions"]
 _COLUMNS = [*_READ, *(name for name in JSON_FIELDS if name != "weight")]
@@ -83,7 +98,7 @@ class Order(Scatter):
     """Reads a part and its verdict; gives its kept rows in order."""
 
     name = "order"
-    version = 2
+    version = 3
 
     def __init__(self, bits: int, config: ShardConfig) -> None:
         super().__init__(bits)
@@ -142,6 +157,9 @@ class Order(Scatter):
                 f"part {fetched.part}: key {key!r} cannot name members of a shard; wanted at most 64 letters, digits, "
                 "'-' and '_'. Make keys with record.sample_key."
             )
+        companions = [item for item in row["stored_companions"] or () if item["outcome"] == Status.SUCCESS]
+        finished, caption = sample_json(row), caption_of(row["texts"])
+        sizes = (row["tar_bytes"], *(item["bytes"] for item in companions), len(finished), len(caption.encode()))
         return {name: row[name] for name in ORDERED.names if name in row} | {
             "order": order_of(self.config.seed, key),
             "split": split,
@@ -150,32 +168,63 @@ class Order(Scatter):
             "raw_tar": fetched.file(".tar"),
             "raw_offset": row["tar_offset"],
             "raw_size": row["tar_bytes"],
-            "json": sample_json(row),
-            "raw_companions": [i for i in row["stored_companions"] or () if i["outcome"] == Status.SUCCESS] or None,
+            "json": finished,
+            "caption": caption,
+            "licence": licence_of(row["meta"]),
+            "raw_companions": companions or None,
+            "tar_bytes": tar_bytes(sizes),
         }
 
 
 class Sort(Gather):
-    """Sorts one range of `order` by (split, order, key), and tells how many rows of each split it holds."""
+    """Sorts one range of `order` by (split, order, key), and tells how many rows of each split it holds.
+
+    Rows whose key finished shards hold already (`taken`) are left out, and counted.
+    """
 
     name = "sort"
-    version = 2
+    version = 3
+
+    def __init__(
+        self, scatter: Scatter, parts: Sequence[str], taken: Scatter | None = None, taken_parts: Sequence[str] = ()
+    ) -> None:
+        super().__init__(scatter, parts)
+        self.taken, self.taken_parts = taken, tuple(taken_parts)
+
+    def buckets(self) -> list[Part]:
+        """The parts of this stage; each also reads the taken keys of its range."""
+        held = () if self.taken is None else tuple((self.taken.name, part) for part in self.taken_parts)
+        return [dataclasses.replace(part, inputs=part.inputs + held) for part in super().buckets()]
 
     def make(self, part: Part, work: Workspace) -> Made:
-        """Reduce one bucket; count the rows that came twice."""
-        made = super().make(part, work)
-        return dataclasses.replace(made, counts={"duplicate_key": made.rows_in - made.rows_out})
+        """Reduce one bucket; count the rows that came twice, and those that earlier shards hold."""
+        rows = read_bucket(work.dataset, self.scatter, self.parts, part.facts["bucket"])
+        once = _once(rows)
+        fresh = once
+        if self.taken is not None and self.taken_parts:
+            held = read_bucket(work.dataset, self.taken, self.taken_parts, part.facts["bucket"]).column("key")
+            fresh = once.filter(pc.invert(pc.is_in(once.column("key"), held.combine_chunks())))
+        table, facts = self.reduce(fresh)
+        local = work.scratch / "sorted.parquet"
+        pq.write_table(table, local, compression="zstd", row_group_size=SORTED_ROWS)
+        counts = {"duplicate_key": len(rows) - len(once), "in_earlier_shards": len(once) - len(fresh)}
+        name = f"shuffle/{self.name}/gather/{part.id}.parquet"
+        return Made({name: local}, len(rows), len(table), counts, facts)
 
     def reduce(self, table: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
-        """The bucket, split by split, each key once: as the first raw part has it."""
-        table = table.sort_by([(name, "ascending") for name in ("order", "key", "raw_part", "raw_offset")])
-        keys = table.column("key").combine_chunks()
-        if len(keys) > 1:
-            fresh = pc.not_equal(keys[1:], keys[:-1])
-            table = table.filter(pa.concat_arrays([pa.array([True]), fresh]))
+        """The bucket, split by split."""
         table = table.sort_by([("split", "ascending"), ("order", "ascending"), ("key", "ascending")])
         counts = table.column("split").value_counts().to_pylist()
         return table, {"samples": {item["values"]: item["counts"] for item in counts}}
+
+
+def _once(table: pa.Table) -> pa.Table:
+    """Each key once: as the first raw part has it."""
+    table = table.sort_by([(name, "ascending") for name in ("order", "key", "raw_part", "raw_offset")])
+    keys = table.column("key").combine_chunks()
+    if len(keys) < 2:
+        return table
+    return table.filter(pa.concat_arrays([pa.array([True]), pc.not_equal(keys[1:], keys[:-1])]))
 
 
 def committed(dataset: Store, stage: str, part: str) -> Commit:

@@ -1,53 +1,31 @@
-"""What the shards of a dataset will be: the `[shard]` table of a recipe, and which rows each shard takes.
+"""Which rows each shard takes: a shard is cut when the next sample would pass the limit of samples or of bytes.
 
-Samples of a split are ranked by (order, key), where `order` is a hash of the key. Shard i holds the ranks
-[i * samples, (i + 1) * samples). The sorted buckets tell how many samples of each split they hold, in their commit
-records, so the plan needs no data: each shard becomes a few slices of buckets.
+    sorted buckets  --Plan-->  shuffle/plan/plan.json     per shard its slices of buckets
+
+Samples of a split are ranked by (order, key), where `order` is a hash of the key; shards take them rank by rank. The
+buckets tell how many samples of each split they hold in their commit records. What each sample takes in a tar is a
+column of theirs, read only where bytes are limited, one bucket at a time: the plan is exact, and needs no media.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
 
-from pydantic import Field, field_validator
+import numpy as np
+import pyarrow.parquet as pq
 
 from pipeline.commit import Commit
-from pipeline.recipe import RecipeTable
+from pipeline.shard.config import ShardConfig
+from pipeline.shard.order import Sort, committed
+from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.store import Store
+from pipeline.tar import most_members_bytes
 
-TRAIN = "train"
-SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-"""What a split may be called: it becomes a folder, so a name out of a list must not climb."""
-
-
-class ShardConfig(RecipeTable):
-    """How kept samples become shards; the `[shard]` table of a dataset recipe."""
-
-    samples: int = Field(default=10_000, ge=1, le=1_000_000)
-    """Samples per shard; the last shard of a split holds the rest."""
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    """Seed of the global shuffle."""
-    splits: dict[str, float] = Field(default={})
-    """Split -> fraction of the samples whose list names no split; what is left is `train`."""
-    split_salt: str = "split"
-    """Salt of the hash that assigns splits; apart from `seed`, so that a new shuffle moves no sample across splits."""
-    bucket_rows: int = Field(default=50_000, ge=1)
-    """Rows that one worker sorts at once; about 2 kB each."""
-
-    @field_validator("splits")
-    @classmethod
-    def _fractions_fit(cls, splits: dict[str, float]) -> dict[str, float]:
-        for name, fraction in splits.items():
-            if SPLIT_NAME.fullmatch(name) is None:
-                raise ValueError(f"split {name!r}: a name is letters, digits, '-' and '_', at most 64")
-            if name == TRAIN:
-                raise ValueError("split 'train' is what the others leave; name the others only")
-            if not 0 < fraction < 1:
-                raise ValueError(f"split {name!r} is {fraction}; wanted a fraction between 0 and 1")
-        if sum(splits.values()) >= 1:
-            raise ValueError(f"the splits sum to {sum(splits.values())}; wanted less than 1, the rest is 'train'")
-        return splits
+_READ_AHEAD = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,38 +56,130 @@ class PlannedShard:
         return sum(piece.stop - piece.start for piece in self.slices)
 
 
-def plan_shards(sorted_buckets: Mapping[str, Commit], samples: int) -> list[PlannedShard]:
-    """Cut the ranks of each split into shards of `samples`.
+class Planner:
+    """Cuts the ranks of each split into shards, as buckets come in the order of `order`."""
 
-    Args:
-        sorted_buckets: bucket id -> commit, in the order of `order`; `facts["samples"]` is split -> rows, and a
-            bucket's rows are sorted by split first.
-    """
-    pieces: dict[str, list[Slice]] = {}
-    for bucket, commit in sorted_buckets.items():
+    def __init__(self, samples: int | None, tar_bytes: int | None, first: Mapping[str, int] | None = None) -> None:
+        """Take the limits of a shard, and the index of each split's first shard where that is not 0."""
+        self._samples = samples
+        self._bytes = None if tar_bytes is None else most_members_bytes(tar_bytes)
+        self._first = first or {}
+        self._open: dict[str, _Open] = {}
+        self._closed: dict[str, list[tuple[Slice, ...]]] = {}
+
+    def add(self, bucket: str, counts: Mapping[str, int], sizes: np.ndarray | None = None) -> None:
+        """Take the rows of one bucket.
+
+        Args:
+            counts: split -> rows; the rows of a bucket are sorted by split first.
+            sizes: [rows] bytes of each row in a tar, needed where bytes are limited.
+        """
         start = 0
-        for split, rows in sorted(commit.facts["samples"].items()):
-            pieces.setdefault(split, []).append(Slice(bucket, start, start + rows))
+        for split, rows in sorted(counts.items()):
+            ends = None if sizes is None or self._bytes is None else np.cumsum(sizes[start : start + rows])
+            self._add(split, Slice(bucket, start, start + rows), ends)
             start += rows
-    return [
-        PlannedShard(split, index, slices)
-        for split in sorted(pieces)
-        for index, slices in enumerate(_cut(pieces[split], samples))
-    ]
+
+    def shards(self) -> list[PlannedShard]:
+        """All shards, split by split; the last of each may be smaller."""
+        splits = sorted(self._closed.keys() | self._open.keys())
+        found = []
+        for split in splits:
+            last = [tuple(self._open[split].slices)] if split in self._open else []
+            first = self._first.get(split, 0)
+            cut = [*self._closed.get(split, ()), *last]
+            found += [PlannedShard(split, first + number, slices) for number, slices in enumerate(cut)]
+        return found
+
+    def _add(self, split: str, rows: Slice, ends: np.ndarray | None) -> None:
+        at, num_rows = 0, rows.stop - rows.start
+        while at < num_rows:
+            shard = self._open.setdefault(split, _Open())
+            taken = self._fitting(shard, at, num_rows, ends)
+            if taken:
+                shard.slices.append(Slice(rows.bucket, rows.start + at, rows.start + at + taken))
+                shard.samples += taken
+                shard.bytes += 0 if ends is None else _between(ends, at, at + taken)
+                at += taken
+            if at < num_rows or shard.samples == self._samples:
+                self._closed.setdefault(split, []).append(tuple(self._open.pop(split).slices))
+
+    def _fitting(self, shard: _Open, at: int, num_rows: int, ends: np.ndarray | None) -> int:
+        """How many of the rows from `at` the shard still takes."""
+        most = num_rows - at
+        if self._samples is not None:
+            most = min(most, self._samples - shard.samples)
+        if ends is not None and self._bytes is not None:
+            limit = _between(ends, 0, at) + self._bytes - shard.bytes
+            fitting = int(np.searchsorted(ends, limit, side="right")) - at
+            most = min(most, max(fitting, 0 if shard.samples else 1))
+        return most
 
 
-def _cut(pieces: Iterable[Slice], samples: int) -> Iterable[tuple[Slice, ...]]:
-    current: list[Slice] = []
-    room = samples
-    for piece in pieces:
-        start = piece.start
-        while start < piece.stop:
-            stop = min(piece.stop, start + room)
-            current.append(Slice(piece.bucket, start, stop))
-            room -= stop - start
-            start = stop
-            if room == 0:
-                yield tuple(current)
-                current, room = [], samples
-    if current:
-        yield tuple(current)
+@dataclass(slots=True)
+class _Open:
+    """A shard that is not full yet."""
+
+    slices: list[Slice] = field(default_factory=list)
+    samples: int = 0
+    bytes: int = 0
+
+
+def _between(ends: np.ndarray, start: int, stop: int) -> int:
+    """Bytes of the rows `start` to `stop`."""
+    return int(ends[stop - 1]) - (int(ends[start - 1]) if start else 0) if stop > start else 0
+
+
+class Plan:
+    """Plans all shards of a run in one part, so that a rerun on the same buckets reads nothing again."""
+
+    name = "plan"
+    version = 1
+    resources = Resources(cpus=1)
+
+    def __init__(self, config: ShardConfig, first: Mapping[str, int] | None = None) -> None:
+        self.limits = {"samples": config.samples, "bytes": config.bytes}
+        self.first = dict(first or {})
+
+    def settings(self) -> Any:
+        """The limits, and where numbering begins."""
+        return {**self.limits, "first": self.first}
+
+    def setup(self) -> None:
+        """Nothing to load."""
+
+    def part(self, buckets: Sequence[str]) -> Part:
+        """The one part, from sorted buckets in the order of `order`."""
+        return Part("all", tuple((Sort.name, bucket) for bucket in buckets))
+
+    def make(self, part: Part, work: Workspace) -> Made:
+        """Write the plan."""
+        planner = Planner(self.limits["samples"], self.limits["bytes"], self.first)
+        buckets = [committed(work.dataset, stage, id) for stage, id in part.inputs]
+        sizes = _sizes(work.dataset, buckets) if self.limits["bytes"] is not None else [None] * len(buckets)
+        for commit, of_rows in zip(buckets, sizes, strict=True):
+            planner.add(commit.part, commit.facts["samples"], of_rows)
+        shards = planner.shards()
+        local = work.scratch / "plan.json"
+        slices = [[[piece.bucket, piece.start, piece.stop] for piece in shard.slices] for shard in shards]
+        rows = [[shard.split, shard.index, pieces] for shard, pieces in zip(shards, slices, strict=True)]
+        local.write_text(json.dumps(rows, separators=(",", ":")) + "\n", "ascii")
+        return Made({f"shuffle/{self.name}/plan.json": local}, len(buckets), len(shards))
+
+
+def _sizes(dataset: Store, buckets: Sequence[Commit]) -> Iterator[np.ndarray]:
+    """[rows] bytes of each row in a tar, bucket by bucket, read a few ahead."""
+
+    def read(commit: Commit) -> np.ndarray:
+        with dataset.open(commit.file(".parquet")) as stream:
+            return pq.ParquetFile(stream).read(columns=["tar_bytes"], use_threads=False).column(0).to_numpy()
+
+    with ThreadPoolExecutor(_READ_AHEAD) as pool:
+        for start in range(0, len(buckets), _READ_AHEAD):
+            yield from pool.map(read, buckets[start : start + _READ_AHEAD])
+
+
+def read_plan(dataset: Store, commit: Commit) -> list[PlannedShard]:
+    """The shards of a plan that is committed."""
+    rows = json.loads(dataset.read_bytes(commit.file(".json")))
+    return [PlannedShard(split, index, tuple(Slice(*piece) for piece in pieces)) for split, index, pieces in rows]

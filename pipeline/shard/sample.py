@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from pipeline.rights import LICENCE, licence_name
+from pipeline.tar import member_bytes
 
 _EXTENSIONS = {
     "image/jpeg": "jpg",
@@ -26,6 +29,7 @@ _EXTENSIONS = {
     "audio/ogg": "ogg",
 }
 _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
+_LICENCE = re.compile(LICENCE)
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 JSON_FIELDS = (
@@ -64,6 +68,17 @@ def extension_of(member: str | None, mime: str | None) -> str:
 def caption_of(texts: list[Mapping[str, Any]] | None) -> str:
     """The first text of a sample; empty where it has none."""
     return (texts[0]["text"] or "") if texts else ""
+
+
+def tar_bytes(members: Iterable[int]) -> int:
+    """Bytes that a sample takes in a tar, by the sizes of its members: headers and padding included."""
+    return sum(map(member_bytes, members))
+
+
+def licence_of(meta: str | None) -> str | None:
+    """The licence that the list states for a row, as it may be shown; None where it states none."""
+    found = None if meta is None else _LICENCE.search(meta)
+    return None if found is None else licence_name(found["licence"])
 
 
 def sample_json(row: Mapping[str, Any]) -> bytes:

@@ -20,8 +20,10 @@ import pyarrow.parquet as pq
 
 from pipeline.commit import RAW, RETRY, WAITING, Commit, FileStamp, read_commit
 from pipeline.errors import DatasetError, StoreError
-from pipeline.shard.cut import SHARDS, Cut
-from pipeline.shard.manifest import MANIFEST, Manifest, Publish, ShardEntry, read_manifest
+from pipeline.shard.cut import Cut
+from pipeline.shard.files import SHARDS
+from pipeline.shard.manifest import MANIFEST, Manifest, ShardEntry, read_manifest
+from pipeline.shard.publish import Publish
 from pipeline.store import Store
 from pipeline.tar import BLOCK, read_members
 

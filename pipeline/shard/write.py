@@ -1,30 +1,38 @@
-"""From verdicts to a finished set of shards: order, sort, cut, manifest, on whatever engine it is handed.
+"""From verdicts to a finished set of shards: order, sort, plan, cut, manifest, on whatever engine it is handed.
 
-Takes judged parts, gives `shards/` with its manifest. Every step is a stage, so a killed run resumes; shards that
-a changed recipe no longer makes are removed before the new manifest says what there is.
+Takes judged parts, gives `shards/` with its manifest. Every step is a stage, so a killed run resumes. Where shards that
+the manifest names change or go, the manifest goes first; where data is appended, it stands until the new one is there.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from pipeline.commit import Commit, drop_part, read_commit, read_commits
 from pipeline.engine import Engine
 from pipeline.errors import DatasetError
 from pipeline.recipe import digest_of
-from pipeline.shard.cut import SHARDS, Cut
-from pipeline.shard.manifest import Manifest, Publish, read_manifest
+from pipeline.shard.config import ShardConfig
+from pipeline.shard.cut import Cut
+from pipeline.shard.files import SHARDS
+from pipeline.shard.grow import Finished, Taken, next_generation, standing_generations
+from pipeline.shard.manifest import MANIFEST, Manifest, read_manifest
 from pipeline.shard.order import FETCH, JUDGE, Order, Sort
-from pipeline.shard.plan import PlannedShard, ShardConfig, plan_shards
+from pipeline.shard.plan import Plan, PlannedShard, read_plan
+from pipeline.shard.publish import Publish
+from pipeline.shard.survey import Survey, refusals
 from pipeline.shuffle import bucket_bits, shuffle
+from pipeline.stage import Part, Stage
 from pipeline.store import Store
 
 log = logging.getLogger(__name__)
 
-_PART_FILE = re.compile(r"[0-9]{5,}(\.tar|\.parquet|_stats\.json)")
-"""Files that a part of these stages makes; whatever else lies in their folders is somebody's."""
+_SHARD_FILE = re.compile(r"[0-9]{5,}(\.tar|\.parquet|_stats\.json)")
+"""Files that a shard has; whatever else lies among the shards is somebody's."""
 
 
 def write_shards(
@@ -33,51 +41,123 @@ def write_shards(
     judged_parts: Sequence[str],
     name: str,
     *,
-    funnel: Sequence[tuple[str, int, int]] = (),
+    told: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Bring the shards of a dataset up to date.
 
     Args:
         judged_parts: ids of the parts to take, each committed by the stages `fetch` and `judge`.
         name: what the dataset is called in its manifest and card.
-        funnel: (stage, rows in, rows out) of the stages before, for the card.
-    Raises: DatasetError: a part is not committed, or no sample was kept.
+        told: what the card says of the stages before: see `card.py`.
+    Raises: DatasetError: a part is not committed, or no sample was kept. RecipeError: data cannot be appended so.
     """
     dataset = engine.dataset
     fetched, judged = _inputs(dataset, FETCH, judged_parts), _inputs(dataset, JUDGE, judged_parts)
+    raw = digest_of([commit.content() for commit in fetched])
     kept = sum(commit.rows_out for commit in judged)
-    order = Order(bucket_bits(kept, config.bucket_rows), config)
-    sort = Sort(order, judged_parts)
-    buckets = shuffle(engine, order, [order.part(id) for id in judged_parts], sort)
-    shards = plan_shards(buckets, config.samples)
-    if not shards:
+    *before, finished = standing_generations(dataset, config)
+    work = _Work(config, judged_parts, kept, finished)
+    for earlier in before:
+        again = _Work(config, judged_parts, kept, earlier)
+        if again.stands(engine, Cut(raw, name, len(earlier.generations))):
+            work = again  # the last generation is the answer to this input: there is nothing to append
+    shards = work.plan(engine)
+    if not shards and not work.finished.shards:
         raise DatasetError(
             f"{dataset.url}: no sample of {len(judged_parts)} parts was kept, so there is nothing to shard. "
             "Look at the funnel for the rule that drops them, and loosen it."
         )
-    cut = Cut(digest_of([commit.content() for commit in fetched]))
-    _cut(engine, cut, shards)
-    _drop_others(dataset, order.name, set(judged_parts), [f"shuffle/{order.name}/scatter"])
-    _drop_others(dataset, sort.name, set(buckets), [f"shuffle/{sort.name}/gather"])
-    publish = Publish(name, config.seed, config.samples)
-    engine.run(publish, [publish.part(shards, funnel)])
+    _cut(engine, Cut(raw, name, len(work.finished.generations)), shards, work.finished.shards)
+    work.tidy(dataset)
+    generations = work.finished.generations
+    if shards:
+        generations += (next_generation(config, [shard.split for shard in shards]),)
+    publish = Publish(name, generations)
+    ids = [*work.finished.shards, *(shard.id for shard in shards)]
+    engine.run(publish, [publish.part(ids, {**(told or {}), **_told(engine, judged_parts, ids)})])
     manifest = read_manifest(dataset)
     log.info("sharded name=%s shards=%d fingerprint=%s", name, len(shards), manifest.fingerprint())
     return manifest
 
 
-def _cut(engine: Engine, cut: Cut, shards: Sequence[PlannedShard]) -> None:
-    """Make the shards; where any changes or goes, the old manifest goes first, since it would speak of other bytes."""
+@dataclass(frozen=True)
+class _Work:
+    """What a run does after the generations that are finished: its stages, and their parts."""
+
+    config: ShardConfig
+    parts: Sequence[str]
+    kept: int
+    finished: Finished
+
+    @property
+    def order(self) -> Order:
+        return Order(bucket_bits(self.kept, self.config.bucket_rows), self.config)
+
+    @property
+    def taken(self) -> Taken:
+        return Taken(self.order.bits, self.config.seed)
+
+    @property
+    def sort(self) -> Sort:
+        return Sort(self.order, self.parts, self.taken, self.finished.shards)
+
+    def stands(self, engine: Engine, cut: Cut) -> bool:
+        """Whether all this was done before, with these settings; shards may be missing, but not be others."""
+        order, taken, sort, plan = self.order, self.taken, self.sort, Plan(self.config, self.finished.first)
+        steps: list[tuple[Stage, list[Part]]] = [
+            (order, [order.part(id) for id in self.parts]),
+            (taken, [taken.part(id) for id in self.finished.shards]),
+            (sort, sort.buckets()),
+            (plan, [plan.part([bucket.id for bucket in sort.buckets()])]),
+        ]
+        for stage, parts in steps:
+            if engine.plan(stage, parts)[1]:
+                return False
+        planned = read_commit(engine.dataset, plan.name, "all")
+        shards = [] if planned is None else read_plan(engine.dataset, planned)
+        standing = read_commits(engine.dataset, cut.name)
+        return not any(part.id in standing for part, _ in engine.plan(cut, [cut.part(shard) for shard in shards])[1])
+
+    def plan(self, engine: Engine) -> list[PlannedShard]:
+        """The shards to cut."""
+        order, taken, sort = self.order, self.taken, self.sort
+        engine.prune(taken.name, engine.run(taken, [taken.part(id) for id in self.finished.shards]))
+        buckets = shuffle(engine, order, [order.part(id) for id in self.parts], sort)
+        plan = Plan(self.config, self.finished.first)
+        return read_plan(engine.dataset, engine.run(plan, [plan.part(list(buckets))])["all"])
+
+    def tidy(self, dataset: Store) -> None:
+        """Remove what a kill left among the intermediate files."""
+        _drop_others(dataset, Order.name, set(self.parts), [f"shuffle/{Order.name}/scatter"])
+        _drop_others(dataset, Taken.name, set(self.finished.shards), [f"shuffle/{Taken.name}/scatter"])
+        _drop_others(dataset, Sort.name, {part.id for part in self.sort.buckets()}, [f"shuffle/{Sort.name}/gather"])
+
+
+def _cut(engine: Engine, cut: Cut, shards: Sequence[PlannedShard], finished: Sequence[str]) -> None:
+    """Make the shards, and remove those of no generation."""
+    dataset = engine.dataset
     parts = [cut.part(shard) for shard in shards]
-    wanted = {part.id for part in parts}
+    wanted = {part.id for part in parts} | set(finished)
     _, pending = engine.plan(cut, parts)
-    if pending or read_commits(engine.dataset, cut.name).keys() - wanted:
-        standing = read_commit(engine.dataset, Publish.name, "all")
+    if not finished and (pending or read_commits(dataset, cut.name).keys() - wanted):
+        standing = read_commit(dataset, Publish.name, "all")
         if standing is not None:
-            drop_part(engine.dataset, standing)
+            drop_part(dataset, standing)
+        dataset.delete(MANIFEST)  # a kill may have left it without its record
     engine.run(cut, parts)
-    folders = [f"{SHARDS}/{folder}" for folder in engine.dataset.folders(SHARDS)]
-    _drop_others(engine.dataset, cut.name, wanted, folders)
+    folders = [f"{SHARDS}/{folder}" for folder in dataset.folders(SHARDS)]
+    _drop_others(dataset, cut.name, wanted, folders)
+
+
+def _told(engine: Engine, parts: Sequence[str], shards: Sequence[str]) -> dict[str, Any]:
+    """For the card: what was refused, and what stays although it would not be kept today."""
+    survey = Survey()
+    surveyed = engine.run(survey, [survey.part(id) for id in parts])
+    engine.prune(survey.name, surveyed)
+    sorts, cuts = read_commits(engine.dataset, Sort.name).values(), read_commits(engine.dataset, Cut.name)
+    kept = sum(commit.rows_out + commit.counts["in_earlier_shards"] for commit in sorts)
+    held_over = sum(cuts[id].rows_out for id in shards) - kept
+    return {"refused": refusals(surveyed.values()), "held_over": held_over}
 
 
 def _drop_others(dataset: Store, stage: str, wanted: Collection[str], folders: Iterable[str]) -> None:
@@ -94,7 +174,8 @@ def _drop_others(dataset: Store, stage: str, wanted: Collection[str], folders: I
             drop_part(dataset, commit)
     for folder in folders:
         for file in dataset.list(folder):
-            if _PART_FILE.fullmatch(file) and f"{folder}/{file}" not in known:
+            is_ours = stage != Cut.name or _SHARD_FILE.fullmatch(file)
+            if is_ours and f"{folder}/{file}" not in known:
                 log.warning("deleted file=%s/%s reason=no_commit_names_it", folder, file)
                 dataset.delete(f"{folder}/{file}")
 

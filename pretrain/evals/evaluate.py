@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,13 +21,16 @@ from pipeline.errors import TrainingError
 from pipeline.quiet import no_progress_bar
 from pipeline.shard.reader import ShardReader
 from pipeline.store import Store
-from pretrain.batch import Features
+from pretrain.batch import Features, Inputs
 from pretrain.checkpoint import fetched, newest
 from pretrain.encoders.vision import PIXEL_MEAN, PIXEL_STD
-from pretrain.evals.retrieval import Embed, EvalConfig, Transforms, retrieval
-from pretrain.export import FOLDER, Lineage, clip_model, write_export
+from pretrain.evals.held_out import held_out
+from pretrain.evals.rerank import Split
+from pretrain.evals.retrieval import EvalConfig, Transforms
+from pretrain.export import FOLDER, Lineage, clip_model, fuses, write_export
 from pretrain.metrics import FILE
 from pretrain.models.parallel import unit_rows
+from pretrain.pretrained import Pretrained, description, holds_pretrained
 from pretrain.session import LINEAGE, RECIPE, local_tokenizer, stored_recipe
 from pretrain.tokenize import Tokenizer
 from pretrain.world import World
@@ -46,9 +49,16 @@ class Opened:
     side_px: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    heads: ClassVar[frozenset[str]] = frozenset({"contrast"})
 
-    def embed(self, images_BCHW: Tensor | None, tokens_BL: Tensor | None) -> Features:
+    @property
+    def model(self) -> CLIPModel:
+        """The module, to be moved to a device."""
+        return self.clip
+
+    def answer(self, inputs: Inputs) -> Features:
         """Unit rows of uint8 images and of token ids; a side that is None is skipped."""
+        images_BCHW, tokens_BL = inputs.images_BCHW, inputs.tokens_BL
         clip, device = self.clip, self.clip.device
         image_BD = text_BD = None
         with torch.no_grad():
@@ -67,17 +77,17 @@ def evaluate(model: str, data_url: str, split: str, config: EvalConfig | None = 
 
     Args:
         model: an exported folder, another folder that holds a CLIPModel with tokenizer and image processor, or a run.
-        config: `max_samples` and `block`; none takes the whole split.
-    Returns: recalls in [0, 1] with their chance, as `retrieval` gives them.
+        config: `max_samples`, `block` and `rerank`; none takes the whole split.
+    Returns: recalls in [0, 1] with their chance, as `held_out` gives them.
     Raises: TrainingError: `model` is none of these. DatasetError: no such data.
     """
     reader = ShardReader(data_url, split)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with opened(model) as found:
-        found.clip.to(device)
-        embed: Embed = found.embed
+        found.model.to(device)
         transforms = Transforms(found.side_px, found.tokenizer)
-        return retrieval(embed, reader, transforms, config or EvalConfig(every_steps=1), World(0, 1, device))
+        split = Split(reader, transforms, config or EvalConfig(every_steps=1), World(0, 1, device))
+        return held_out(found.answer, found.heads, split)
 
 
 def export_run(url: str) -> str:
@@ -94,7 +104,7 @@ def export_run(url: str) -> str:
 
 
 @contextmanager
-def opened(model: str) -> Iterator[Opened]:
+def opened(model: str) -> Iterator[Opened | Pretrained]:
     """The model at `model`, on the CPU."""
     store = Store(model.rstrip("/") or model)
     if store.exists(RECIPE):
@@ -114,18 +124,24 @@ def opened(model: str) -> Iterator[Opened]:
 
 
 @contextmanager
-def _from_checkpoint(run: Store) -> Iterator[Opened]:
+def _from_checkpoint(run: Store) -> Iterator[Opened | Pretrained]:
     recipe = stored_recipe(run)
     state, _ = _newest_state(run)
     with local_tokenizer(run) as folder:
         tokenizer = Tokenizer(folder, recipe.model.text.context_tokens)
+        if fuses(recipe):
+            described = description(recipe.model, tokenizer.vocabulary, recipe.objective.needs())
+            yield Pretrained.of(described, state, folder)
+            return
         clip = clip_model(recipe, tokenizer.vocabulary, state)
         yield Opened(clip, tokenizer, recipe.model.vision.side_px, PIXEL_MEAN, PIXEL_STD)
 
 
-def _from_folder(folder: Path) -> Opened:
+def _from_folder(folder: Path) -> Opened | Pretrained:
     from transformers import CLIPModel
 
+    if holds_pretrained(folder):
+        return Pretrained.open(folder)
     with no_progress_bar():
         clip = CLIPModel.from_pretrained(str(folder), local_files_only=True).eval()
     processor = json.loads((folder / "preprocessor_config.json").read_text())

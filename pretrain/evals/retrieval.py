@@ -38,16 +38,24 @@ class EvalConfig(RecipeTable):
     max_samples: int | None = Field(default=None, ge=1)
     """Evaluate on the first so many samples of the split; none takes all."""
     block: int = Field(default=64, ge=1)
-    """Images, or texts, embedded at once."""
+    """Images, or texts, embedded at once; pairs fused at once."""
+    rerank: int = Field(default=16, ge=0)
+    """So many best candidates of every query are ranked again by a model that fuses them; ALBEF: 128 to 256. A
+    single-stream model, which has no other ranking, fuses all images with all texts, whatever this says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Galleries:
-    """Distinct images and texts as unit rows, and which belong together: `pairs` holds (image, text) row numbers."""
+    """Distinct images and texts as unit rows, and which belong together: `pairs` holds (image, text) row numbers.
+
+    Rows of a model without a shared space have no width. `positions` are those of the images in the split.
+    """
 
     image_ND: np.ndarray
     text_MD: np.ndarray
     pairs: frozenset[tuple[int, int]]
+    positions: tuple[int, ...]
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +83,15 @@ def embed_split(embed: Embed, reader: Any, transforms: Transforms, config: EvalC
     owners = [n for n, sample in zip(range(num_samples), reader.texts(), strict=False) for _ in sample]
 
     def embed_images(start: int, stop: int) -> tuple[np.ndarray, list[int]]:
-        images_BCHW, ids = _images(reader, range(start, stop), transforms.side_px)
-        return _rows(embed(images_BCHW.to(world.device), None).image_BD), ids
+        images_BCHW, ids = read_images(reader, range(start, stop), transforms.side_px)
+        return _rows(embed(images_BCHW.to(world.device), None).image_BD, stop - start), ids
 
     def embed_texts(start: int, stop: int) -> np.ndarray:
         tokens_BL = transforms.tokens(texts[start:stop])
-        return _rows(embed(None, tokens_BL.to(world.device)).text_BD)
+        return _rows(embed(None, tokens_BL.to(world.device)).text_BD, stop - start)
 
-    images = _in_blocks(embed_images, num_samples, config.block, world)
-    rows_of_texts = _in_blocks(embed_texts, len(texts), config.block, world)
+    images = in_blocks(embed_images, num_samples, config.block, world)
+    rows_of_texts = in_blocks(embed_texts, len(texts), config.block, world)
     content_ids = [id for _, ids in images for id in ids]
     return join(np.concatenate([rows for rows, _ in images]), content_ids, np.concatenate(rows_of_texts), texts, owners)
 
@@ -95,12 +103,16 @@ def join(
     image_rows, image_of = _distinct(content_ids)
     text_rows, text_of = _distinct([text_id(text) for text in texts])
     pairs = frozenset((image_of[owner], text_of[number]) for number, owner in enumerate(owners))
-    return Galleries(image_ND[image_rows], text_MD[text_rows], pairs)
+    distinct = tuple(texts[row] for row in text_rows)
+    return Galleries(image_ND[image_rows], text_MD[text_rows], pairs, tuple(image_rows), distinct)
 
 
-def recalls(galleries: Galleries) -> dict[str, float]:
-    """Recalls in both directions with their chance. A tie counts against the model."""
-    similarity_NM = galleries.image_ND @ galleries.text_MD.T
+def recalls(galleries: Galleries, scores_NM: np.ndarray | None = None) -> dict[str, float]:
+    """Recalls in both directions with their chance, by the cosines of rows or by other scores of image and text.
+
+    A tie counts against the model.
+    """
+    similarity_NM = galleries.image_ND @ galleries.text_MD.T if scores_NM is None else scores_NM
     right_NM = np.zeros(similarity_NM.shape, bool)
     for image, text in galleries.pairs:
         right_NM[image, text] = True
@@ -131,13 +143,14 @@ def chance(num_right: int, gallery: int, k: int) -> float:
     return 1.0 - math.comb(gallery - num_right, k) / math.comb(gallery, k)
 
 
-def _images(reader: Reader, positions: range, side_px: int) -> tuple[Tensor, list[int]]:
+def read_images(reader: Reader, positions: Sequence[int], side_px: int) -> tuple[Tensor, list[int]]:
+    """Samples as the model sees them in evaluation, and the content ids of their images."""
     examples = reader.read(list(positions))
     squares = [centred(decoded(example), side_px) for example in examples]
     return stack_images(squares), [example.content_id for example in examples]
 
 
-def _in_blocks(make: Callable[[int, int], Any], total: int, size: int, world: World) -> list[Any]:
+def in_blocks(make: Callable[[int, int], Any], total: int, size: int, world: World) -> list[Any]:
     """Results of all blocks in order. Every rank makes as many calls as every other, so ZeRO-3 stays in step."""
     starts = list(range(0, total, size))
     mine = starts[world.rank :: world.size]
@@ -148,8 +161,9 @@ def _in_blocks(make: Callable[[int, int], Any], total: int, size: int, world: Wo
     return [shares[number % world.size][number // world.size] for number in range(len(starts))]
 
 
-def _rows(rows_BD: Tensor | None) -> np.ndarray:
-    assert rows_BD is not None
+def _rows(rows_BD: Tensor | None, number: int) -> np.ndarray:
+    if rows_BD is None:
+        return np.zeros((number, 0), np.float32)
     return rows_BD.to("cpu", torch.float32).numpy()
 
 

@@ -7,7 +7,7 @@ while the engine runs the whole model's forward.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -21,6 +21,8 @@ from pretrain.encoders.vision import VisionConfig, VisionEncoder
 
 class ModelConfig(RecipeTable):
     """The `[model]` table of a training recipe."""
+
+    offers: ClassVar[frozenset[str]] = frozenset({"contrast"})
 
     family: Literal["parallel"]
     """`parallel`: separate towers and a shared space."""

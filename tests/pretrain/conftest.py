@@ -61,7 +61,7 @@ def write_dataset(folder, splits, shard_size=50):
             for start in range(0, len(samples), shard_size)
         ]
         entries[split] = Split(len(samples), sum(shard.bytes for shard in shards), tuple(shards))
-    manifest = Manifest("scenes", 0, shard_size, entries)
+    manifest = Manifest("scenes", entries)
     (folder / "shards" / "manifest.json").write_bytes(manifest.to_json())
 
 

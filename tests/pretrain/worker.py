@@ -276,6 +276,13 @@ def engine_settings(stage, precision="fp32"):
     )
 
 
+def fused(of, **arguments):
+    """A scenario of fused_scenarios.py."""
+    import fused_scenarios
+
+    return getattr(fused_scenarios, of)(**arguments)
+
+
 def main():
     warnings.simplefilter("error", ResourceWarning)
     scenario, folder = sys.argv[1], Path(sys.argv[2])

@@ -13,11 +13,13 @@ from pipeline.filter.scorers.language import LanguageScore
 from pipeline.filter.scorers.phash import PhashScore
 from pipeline.filter.scorers.pixels import PixelsScore
 from pipeline.filter.scorers.probe import ProbeScore
+from pipeline.filter.scorers.synsets import SynsetsScore
 from pipeline.filter.scorers.text import TextScore
 from pipeline.filter.scorers.text_in_image import TextInImageScore
 
 SCORERS: dict[str, Callable[..., Scorer]] = {
-    scorer.name: scorer for scorer in (TextScore, LanguageScore, ConceptsScore, ImageScore, PixelsScore, PhashScore)
+    scorer.name: scorer
+    for scorer in (TextScore, LanguageScore, ConceptsScore, SynsetsScore, ImageScore, PixelsScore, PhashScore)
 } | {"clip": ClipScore}
 """Name of a table under `[score]` -> its scorer. Duplicates are a global step and stand beside: steps/duplicates.py."""
 

@@ -12,6 +12,57 @@ from pipeline.store import Store
 from pipeline.tar import TarWriter
 
 
+@pytest.fixture(scope="session")
+def write_wordnet():
+    """Call with a folder, {part of speech: {lemma: offsets}} and {part of speech: {form: lemmas}}: WordNet's files."""
+
+    def write(folder, lemmas, exceptions):
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in ("noun", "verb", "adj", "adv"):
+            lines = ["  1 This software and database is being provided to you, the LICENSEE, by  "]
+            for lemma, offsets in sorted(lemmas.get(part, {}).items()):
+                numbers = " ".join(f"{offset:08d}" for offset in offsets)
+                lines.append(f"{lemma} {part[0]} {len(offsets)} 2 @ ~ {len(offsets)} 1 {numbers}  ")
+            (folder / f"index.{part}").write_text("".join(f"{line}\n" for line in lines))
+            words = (f"{form} {' '.join(found)}\n" for form, found in sorted(exceptions.get(part, {}).items()))
+            (folder / f"{part}.exc").write_text("".join(words))
+        return str(folder)
+
+    return write
+
+
+ENDINGS = {
+    "noun": "s: ses:s ves:f xes:x zes:z ches:ch shes:sh men:man ies:y",
+    "verb": "s: ies:y es:e es: ed:e ed: ing:e ing:",
+    "adj": "er: est: er:e est:e",
+    "adv": "",
+}
+
+
+@pytest.fixture(scope="session")
+def first_synset():
+    """Call with a word, lemmas and exceptions as above: its first synset by the rule as NLTK 3.8.1 has it."""
+
+    def rounds(form, part, exceptions):
+        if form in exceptions.get(part, {}):
+            return [[form, *exceptions[part][form]]]
+        pairs, left, found = [pair.split(":") for pair in ENDINGS[part].split()], [form], [[form]]
+        while left:
+            left = [some[: len(some) - len(old)] + new for some in left for old, new in pairs if some.endswith(old)]
+            found.append(left)
+        return found
+
+    def find(word, lemmas, exceptions):
+        for part in ENDINGS:
+            for forms in rounds(word.lower(), part, exceptions):
+                for form in forms:
+                    if form in lemmas.get(part, {}):
+                        return lemmas[part][form][0]
+        return None
+
+    return find
+
+
 @pytest.fixture
 def raw_parts(tmp_path):
     """Call with lists of row dicts, one list per part; gives an engine over the dataset and the fetch commits."""

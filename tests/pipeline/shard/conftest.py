@@ -12,7 +12,7 @@ import pytest
 from pipeline.commit import publish
 from pipeline.engine import Engine, EngineConfig
 from pipeline.record import FETCHED, VERDICT, sample_key
-from pipeline.shard.plan import ShardConfig
+from pipeline.shard.config import ShardConfig
 from pipeline.shard.write import write_shards
 from pipeline.stage import Made, scratch_folder
 from pipeline.store import Store
@@ -28,9 +28,9 @@ class Judged:
     media: dict[str, bytes] = field(default_factory=dict)
     rows: dict[str, dict] = field(default_factory=dict)
 
-    def shard(self, *, workers=1, name="toy", funnel=(), **config):
+    def shard(self, *, workers=1, name="toy", told=None, **config):
         engine = Engine(self.dataset, EngineConfig(place="process", workers=workers))
-        return write_shards(engine, ShardConfig(**config), self.parts, name, funnel=funnel)
+        return write_shards(engine, ShardConfig(**config), self.parts, name, told=told)
 
     def files(self, folder="shards"):
         """Name -> bytes of every file under a folder of the (local) dataset."""

@@ -15,8 +15,8 @@ from pipeline.commit import drop_part, read_commits
 from pipeline.engine import Engine, EngineConfig, ray_session
 from pipeline.errors import DatasetError
 from pipeline.record import SHARD_INDEX, VERDICT
+from pipeline.shard.config import ShardConfig
 from pipeline.shard.order import order_of
-from pipeline.shard.plan import ShardConfig
 from pipeline.shard.write import write_shards
 
 CONFIG = {"samples": 16, "splits": {"validation": 0.2}, "bucket_rows": 20}
@@ -176,7 +176,7 @@ def test_what_a_kill_left_goes_and_other_files_stay(judged):
 def test_a_kill_between_shards_leaves_no_manifest(judged, monkeypatch):
     """While shards change, the old manifest would speak of other bytes: it goes first."""
     judged.shard(**CONFIG)
-    monkeypatch.setattr("pipeline.shard.cut._stats", lambda *_: 1 / 0)
+    monkeypatch.setattr("pipeline.shard.cut.stats_of", lambda *_: 1 / 0)
     with pytest.raises(Exception, match="division"):
         judged.shard(**CONFIG | {"samples": 10})
     assert not judged.dataset.exists("shards/manifest.json")
@@ -272,13 +272,6 @@ def test_a_verdict_that_keeps_what_was_not_fetched_is_named(make_judged):
     pq.write_table(pa.table(table, VERDICT), verdict)
     with pytest.raises(DatasetError, match="is kept, but its outcome is 'http_404'"):
         judged.shard(**CONFIG)
-
-
-def test_the_card_tells_the_funnel(judged):
-    judged.shard(funnel=[("fetch", 120, 103), ("judge", 103, 82)], **CONFIG)
-    card = judged.files()["README.md"].decode()
-    assert "| fetch | 120 | 103 |" in card
-    assert f"| train | {sum(map(len, keys_of(judged.files(), 'train')))} |" in card
 
 
 @pytest.mark.ray

