@@ -98,7 +98,7 @@ def test_keeps_few_indexes(make_judged):
     judged.shard(samples=4)
     reader = ShardReader(judged.dataset.url, config=ReaderConfig(window=1, cached_indexes=3))
     assert len(list(reader.share(seed=0, epoch=0))) == len(judged.media)
-    assert len(reader._indexes) == 3
+    assert len(reader._shards_open) == 3
 
 
 def read_keys(reader, queue):
