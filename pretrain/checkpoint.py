@@ -16,9 +16,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import Field
 
@@ -63,6 +63,8 @@ class Checkpoint:
     samples: int
     stage: int
     files: tuple[FileStamp, ...]
+    loader: dict[str, Any] = field(default_factory=dict)
+    """Where the stream of samples stands, as `TrainLoader.state` gives it."""
 
     @property
     def folder(self) -> str:
@@ -97,7 +99,7 @@ def save(run: Store, state: Saves, checkpoint: Checkpoint, world: World) -> Chec
             stamps.append(stamp_of(name, local))
             run.put_file(local, name)
     files = sorted((stamp for share in world.gather(stamps) for stamp in share), key=lambda stamp: stamp.name)
-    made = Checkpoint(checkpoint.step, checkpoint.world, checkpoint.samples, checkpoint.stage, tuple(files))
+    made = replace(checkpoint, files=tuple(files))
     if world.rank == 0:
         run.put_bytes(f"{made.folder}/{RECORD}", made.to_json())
         log.info("checkpoint step=%d files=%d mb=%.1f", made.step, len(files), sum(f.bytes for f in files) / 1e6)

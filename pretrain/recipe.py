@@ -82,7 +82,11 @@ class TrainingRecipe(RecipeTable):
         settings = self.model_dump(mode="json")
         for table in ("loader", "checkpoint", "eval"):
             settings.pop(table)
-        settings["data"].pop("url")  # a dataset may move; its manifest tells whether it is the same
+        for place in (settings["data"], *settings["data"]["mixture"]):
+            place.pop("url")  # a dataset may move; its manifest tells whether it is the same
+        for name in ("broken", "max_broken", "slow_s"):
+            settings["data"].pop(name)  # what a damaged shard does may be decided when it is met
+        settings["augment"].pop("decoder")  # lineage.json says which one it came to
         return settings
 
 

@@ -11,10 +11,11 @@ import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import TrainingError
+from pipeline.jpeg import native
 from pipeline.recipe import check
 from pipeline.shard.reader import ReaderConfig, ShardReader
 from pipeline.store import Store
@@ -30,6 +32,7 @@ from pretrain.encoders.text import Vocabulary
 from pretrain.models.table import build_model
 from pretrain.recipe import TrainingRecipe, differences
 from pretrain.tokenize import Tokenizer, train_tokenizer
+from pretrain.transform import AugmentConfig
 from pretrain.world import World
 
 TOKENIZER = "tokenizer"
@@ -40,12 +43,14 @@ ENVIRONMENT = "environment.json"
 
 @dataclass(frozen=True)
 class Session:
-    """A prepared run. `resume` is the checkpoint to go on from, None for a fresh start."""
+    """A prepared run. `resume` is the checkpoint to go on from, None for a fresh start. `augment` names the decoder
+    that the run began with."""
 
     recipe: TrainingRecipe
     run: Store
     world: World
-    train: ShardReader
+    sources: tuple[ShardReader, ...]
+    augment: AugmentConfig
     held_out: ShardReader
     resume: Checkpoint | None
     tokenizer: Tokenizer
@@ -59,20 +64,22 @@ def prepared(recipe: TrainingRecipe, run: Store, world: World) -> Iterator[Sessi
     Raises: TrainingError: the folder holds a run of another recipe or other data. DatasetError: no such data.
     """
     reading = ReaderConfig(companions="skip")  # no objective learns from masks
-    train = ShardReader(recipe.data.url, recipe.data.split, reading)
+    sources = tuple(ShardReader(source.url, source.split, reading) for source in recipe.data.sources())
     held_out = ShardReader(recipe.data.url, recipe.data.eval_split, reading)
     resume = world.from_first(newest(run) if world.rank == 0 else None)
-    lineage = {"manifest_sha256": train.fingerprint, "url": recipe.data.url, "split": recipe.data.split}
+    _check_ranks_agree([held_out, *sources], world)
+    lineage = _lineage(recipe, held_out, sources)
     if resume is not None:
-        _check_same(recipe, lineage, run)
+        lineage["decoder"] = _check_same(recipe, lineage, run)
     elif world.rank == 0:
-        _begin(recipe, lineage, run, train)
+        _begin(recipe, lineage, run, sources)
+    augment = recipe.augment.model_copy(update={"decoder": world.from_first(lineage["decoder"])})
     if world.rank == 0:
         run.put_bytes(ENVIRONMENT, _json(environment(world)))
     world.barrier()
     with local_tokenizer(run) as folder:
         tokenizer = Tokenizer(folder, recipe.model.text.context_tokens)
-        yield Session(recipe, run, world, train, held_out, resume, tokenizer, folder)
+        yield Session(recipe, run, world, sources, augment, held_out, resume, tokenizer, folder)
 
 
 def fresh_model(recipe: TrainingRecipe, vocabulary: Vocabulary) -> nn.Module:
@@ -114,13 +121,36 @@ def local_tokenizer(run: Store) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _begin(recipe: TrainingRecipe, lineage: dict[str, str], run: Store, train: ShardReader) -> None:
+def _lineage(recipe: TrainingRecipe, held_out: ShardReader, sources: Sequence[ShardReader]) -> dict[str, Any]:
+    """What a run was made of: `manifest_sha256` is that of `data.url`; a mixture names its sources too."""
+    found = {"manifest_sha256": held_out.fingerprint, "url": recipe.data.url, "split": recipe.data.split}
+    if recipe.data.mixture:
+        found["sources"] = [
+            {"manifest_sha256": reader.fingerprint, "url": reader.url, "split": reader.split} for reader in sources
+        ]
+    return found | {"decoder": recipe.augment.settled().decoder}
+
+
+def _check_ranks_agree(readers: Sequence[ShardReader], world: World) -> None:
+    """Raises: TrainingError: two machines hold copies of a dataset that are not the same."""
+    of_ranks = world.gather([reader.fingerprint for reader in readers])
+    for reader, *found in zip(readers, *of_ranks, strict=True):
+        rank = next((rank for rank, manifest in enumerate(found) if manifest != found[0]), None)
+        if rank is not None:
+            raise TrainingError(
+                f"{reader.url}: rank 0 reads a dataset with manifest {found[0][:12]}, rank {rank} one with "
+                f"{found[rank][:12]}. Give all machines the same copy."
+            )
+
+
+def _begin(recipe: TrainingRecipe, lineage: dict[str, Any], run: Store, sources: Sequence[ShardReader]) -> None:
     run.delete(TOKENIZER)
     with tempfile.TemporaryDirectory(prefix="pairmill-") as temporary:
         made = Path(temporary) / TOKENIZER
         if recipe.tokenizer.folder is None:
             masks = recipe.objective.hides_words()
-            train_tokenizer(train.texts(), recipe.tokenizer, recipe.model.text.context_tokens, made, masks=masks)
+            texts = _in_turns([reader.texts() for reader in sources])
+            train_tokenizer(texts, recipe.tokenizer, recipe.model.text.context_tokens, made, masks=masks)
         else:
             shutil.copytree(recipe.tokenizer.folder, made)
         for path in sorted(path for path in made.iterdir() if path.is_file()):
@@ -129,7 +159,13 @@ def _begin(recipe: TrainingRecipe, lineage: dict[str, str], run: Store, train: S
     run.put_bytes(RECIPE, _json(recipe.model_dump(mode="json")))
 
 
-def _check_same(recipe: TrainingRecipe, lineage: dict[str, str], run: Store) -> None:
+def _in_turns(streams: Sequence[Iterator[tuple[str, ...]]]) -> Iterator[tuple[str, ...]]:
+    """One of each, until all have ended: so the first texts of a mixture are of all its datasets."""
+    return (item for row in zip_longest(*streams) for item in row if item is not None)
+
+
+def _check_same(recipe: TrainingRecipe, lineage: dict[str, Any], run: Store) -> str:
+    """The decoder that the run began with. Raises: TrainingError: this is another run."""
     found = differences(stored_recipe(run).identity(), recipe.identity())
     if found:
         raise TrainingError(
@@ -137,11 +173,27 @@ def _check_same(recipe: TrainingRecipe, lineage: dict[str, str], run: Store) -> 
             "Give the recipe that began it, or name a new run folder."
         )
     before = json.loads(run.read_bytes(LINEAGE))
-    if before["manifest_sha256"] != lineage["manifest_sha256"]:
+    pairs = zip([before, *before.get("sources", [])], [lineage, *lineage.get("sources", [])], strict=True)
+    for old, new in pairs:
+        if old["manifest_sha256"] != new["manifest_sha256"]:
+            raise TrainingError(
+                f"{run.url}: began on the dataset with manifest {old['manifest_sha256'][:12]}; {new['url']} now "
+                f"has {new['manifest_sha256'][:12]}. Bring back the old shards, or name a new run folder."
+            )
+    decoder = before.get("decoder")
+    if decoder is None:
+        raise TrainingError(f"{run.url}: began with a release whose crops were others. Name a new run folder.")
+    if recipe.augment.decoder not in ("auto", decoder):
         raise TrainingError(
-            f"{run.url}: began on the dataset with manifest {before['manifest_sha256'][:12]}; {recipe.data.url} now "
-            f"has {lineage['manifest_sha256'][:12]}. Bring back the old shards, or name a new run folder."
+            f"{run.url}: began with augment.decoder {decoder!r}, the recipe says {recipe.augment.decoder!r}: other "
+            f'pixels. Say {decoder!r} or "auto", or name a new run folder.'
         )
+    if decoder == "native" and not native.is_built():
+        raise TrainingError(
+            f"{run.url}: began with pairmill's own JPEG decoder, which is not compiled here; other decoders give other "
+            "pixels. Install a C compiler and pairmill again (`make setup`), or name a new run folder."
+        )
+    return decoder
 
 
 def _json(value: Any) -> bytes:

@@ -26,11 +26,12 @@ from pipeline.recipe import check
 from pipeline.store import Store
 from pretrain.batch import Batch, Inputs
 from pretrain.checkpoint import Checkpoint, check_world, load, prune, save
+from pretrain.data.stream import Stream
 from pretrain.evals.held_out import held_out
 from pretrain.evals.rerank import Split
 from pretrain.evals.retrieval import Transforms
 from pretrain.export import Lineage, write_export
-from pretrain.loader import StreamConfig, TrainLoader
+from pretrain.loader import Share, TrainLoader
 from pretrain.metrics import Metrics
 from pretrain.objectives.table import objectives
 from pretrain.recipe import TrainingRecipe
@@ -61,20 +62,21 @@ def train_func(config: dict[str, Any]) -> dict[str, Any]:
 def _train(session: Session) -> dict[str, Any]:
     recipe, run, world = session.recipe, session.run, session.world
     engine = ZeroEngine(fresh_model(recipe, session.tokenizer.vocabulary), recipe.engine_settings(), world.device)
+    loader = _loader(session)
     step = 0
     if session.resume is not None:
         check_world(session.resume, world.size, run.url)
         load(run, engine, session.resume)
         step = session.resume.step
+        loader.go_on(session.resume.loader)
         log.info("resumed run=%s step=%d", run.url, step)
     saved, evaluated, recalls = step, -1, None
     metrics = Metrics(run, step) if world.rank == 0 else None
-    loader = _loader(session)
     words = session.tokenizer.words() if recipe.objective.hides_words() else None
     objective = objectives(recipe.objective, words)
     stop = False
 
-    with _asked_to_stop() as asked, closing(loader.batches(step)) as batches:
+    with _asked_to_stop() as asked, closing(loader.batches()) as batches:
         while step < recipe.steps and not stop:
             start, waited = time.perf_counter(), loader.waited_s
             batch = next(batches)
@@ -83,7 +85,8 @@ def _train(session: Session) -> dict[str, Any]:
             inputs = objective.ask(Inputs.of(batch.to(world.device)))
             features = engine.forward(inputs)
             loss = objective(features, inputs)
-            stops, total, *parts = world.sums([float(asked.is_set()), *loss.values()])
+            stops, broken, total, *parts = world.sums([float(asked.is_set()), float(batch.num_broken), *loss.values()])
+            loader.count_broken(int(broken))
             _check_finite("loss", total, step, batch, world)
             lr = recipe.optimizer.lr * lr_ratio(recipe.schedule, step, recipe.steps)
             report = engine.step(loss.total, lr)
@@ -104,6 +107,7 @@ def _train(session: Session) -> dict[str, Any]:
                     "skipped": 0 if report.applied else 1,
                     "samples_per_s": recipe.batch_size / seconds,
                     "loader_wait": waited / seconds,
+                    "broken": loader.num_broken,
                 }
                 metrics.step(step, values)
             if step % recipe.eval.every_steps == 0 or step == recipe.steps:
@@ -111,7 +115,7 @@ def _train(session: Session) -> dict[str, Any]:
                 if metrics is not None:
                     metrics.evaluation(step, recalls)
             if step % recipe.checkpoint.every_steps == 0 or step == recipe.steps or stop:
-                _save(session, engine, step)
+                _save(session, engine, loader, step)
                 saved = step
                 if metrics is not None:
                     metrics.publish()
@@ -139,15 +143,16 @@ def evaluated_recalls(session: Session, engine: ZeroEngine) -> dict[str, float]:
 
 def _loader(session: Session) -> TrainLoader:
     recipe, world = session.recipe, session.world
-    stream = StreamConfig(
-        recipe.seed, recipe.batch_size, recipe.model.vision.side_px, recipe.augment, world.rank, world.size
+    stream = Stream(session.sources, recipe.data.stream(recipe.seed, recipe.batch_size))
+    share = Share(world.rank, world.size, recipe.model.vision.side_px, pinned=world.device.type == "cuda")
+    return TrainLoader(
+        stream, session.tokenizer, share, data=recipe.data, augment=session.augment, config=recipe.loader
     )
-    return TrainLoader(session.train, session.tokenizer, stream, recipe.loader)
 
 
-def _save(session: Session, engine: ZeroEngine, step: int) -> None:
-    recipe, world = session.recipe, session.world
-    record = Checkpoint(step, world.size, step * recipe.batch_size, recipe.zero.stage, ())
+def _save(session: Session, engine: ZeroEngine, loader: TrainLoader, step: int) -> None:
+    recipe, world, state = session.recipe, session.world, loader.state()
+    record = Checkpoint(step, world.size, state["position"], recipe.zero.stage, (), state)
     save(session.run, engine, record, world)
     if world.rank == 0:
         prune(session.run, recipe.checkpoint.keep)
@@ -156,7 +161,7 @@ def _save(session: Session, engine: ZeroEngine, step: int) -> None:
 def _export(session: Session, engine: ZeroEngine, step: int, recalls: dict[str, float]) -> str:
     state = engine.full_state()
     if session.world.rank == 0:
-        lineage = Lineage(session.recipe, session.train.fingerprint, step, recalls)
+        lineage = Lineage(session.recipe, session.held_out.fingerprint, step, recalls)
         write_export(session.run, session.tokenizer_folder, state, lineage)
     session.world.barrier()
     return session.run.folder("export").url

@@ -74,10 +74,12 @@ def training_plan(recipe: TrainingRecipe, site: Site, run: str) -> dict[str, Any
 def run_training(recipe: TrainingRecipe, site: Site, run: str) -> dict[str, Any]:
     """Launch, follow, and say where things are."""
     recipe.batch_of_rank(site.train.workers)
-    ShardReader(recipe.data.url, recipe.data.split)  # a missing dataset is told before anything starts
+    for source in recipe.data.sources():
+        ShardReader(source.url, source.split)  # a missing dataset is told before anything starts
     said, run = run, _absolute(run)
     config = {"recipe": recipe.model_dump(mode="json"), "run": run}
-    config["recipe"]["data"]["url"] = _absolute(recipe.data.url)
+    for place in (config["recipe"]["data"], *config["recipe"]["data"]["mixture"]):
+        place["url"] = _absolute(place["url"])
     progress = StageProgress()
 
     def told(record: dict[str, Any]) -> None:

@@ -76,7 +76,7 @@ class DatasetStream:
             parts.append(part)
             missing -= len(part)
             self.place = Place(self.place.epoch, self.place.window, self.place.offset + len(part))
-            barren = 0 if len(part) else barren + 1
+            barren = 0 if len(window) else barren + 1
             if missing:
                 self._next_window(barren)
         return joined(parts)
@@ -97,14 +97,20 @@ class DatasetStream:
         self.place = Place(epoch, window, rest - int(starts[window]))
 
     def _next_window(self, barren: int) -> None:
+        """Go on; `barren` windows in a row gave nothing."""
         order = self._order_of(self.place.epoch)
-        if barren > 2 * order.num_windows:
+        whole_epoch = self.weights == "repeat" and barren and barren % order.num_windows == 0
+        if whole_epoch and not self._has_weight(order):
             raise DatasetError(
                 f"dataset {self.number} of the mixture: no sample has a weight above 0, so none is left to train on. "
                 'Judge it with other weights, or set data.weights = "ignore".'
             )
         last = self.place.window + 1 == order.num_windows
         self.place = Place(self.place.epoch + 1) if last else Place(self.place.epoch, self.place.window + 1)
+
+    def _has_weight(self, order: EpochOrder) -> bool:
+        """Whether any sample ever comes: one of small weight may stay away for many epochs."""
+        return any((self.reader.weights(order.window(number)) > 0).any() for number in range(order.num_windows))
 
     def _order_of(self, epoch: int) -> EpochOrder:
         if self._order is None or self._order[0] != epoch:

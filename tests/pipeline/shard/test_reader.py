@@ -165,7 +165,7 @@ def test_what_is_not_there_is_named(sharded, tmp_path):
         reader.read([reader.num_samples])
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b'{"format": "pairmill-shards-1", "splits": {"a": 1}}'])
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b'{"format": "pairmill-shards-2", "splits": {"a": 1}}'])
 def test_a_damaged_manifest_is_named(sharded, data):
     sharded.dataset.put_bytes("shards/manifest.json", data)
     with pytest.raises(DatasetError, match=r"manifest.json: (not a manifest|format is None)"):
