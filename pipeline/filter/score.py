@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.filter.embeddings import NpyRows, embeddings_name, read_embeddings
+from pipeline.filter.embeddings import NpyRows, as_lists, as_matrix, embeddings_name, read_embeddings
 from pipeline.filter.media import MEDIA, PLACES, ahead, media_batches
 from pipeline.recipe import RecipeTable
 from pipeline.record import Status
@@ -124,7 +124,7 @@ class ScoreStage:
                 scored = self.scorer(batch)
                 place = at[start : start + scored.num_rows]
                 for which, file in npy.items():
-                    file.put(place, _matrix(scored.column(which), embeds[which]))
+                    file.put(place, as_matrix(scored.column(which)))
                 found.append(scored.select(self.scorer.writes.names).cast(self.scorer.writes))
                 start += scored.num_rows
         if start != rows.num_rows:
@@ -146,22 +146,13 @@ class ScoreStage:
 def embeddings_of(scorer: Scorer, batch: pa.Table, which: str) -> np.ndarray:
     """The embeddings that a scorer which is set up gives a batch of media, [rows, width]."""
     prepare = getattr(scorer, "prepare", None)
-    scored = scorer(batch if prepare is None else prepare(batch))
-    embeds: Mapping[str, int] = getattr(scorer, "embeds", {})
-    return _matrix(scored.column(which), embeds[which])
+    return as_matrix(scorer(batch if prepare is None else prepare(batch)).column(which))
 
 
 def _embedded(work: Workspace, part: str, name: str) -> pa.Array:
     """The embeddings `<scorer>.<which>` of a part as a column of fixed-size lists."""
     scorer, which = name.split(".")
-    found = np.ascontiguousarray(read_embeddings(work.dataset, scorer, part, which))
-    return pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), found.shape[1])
-
-
-def _matrix(column: pa.ChunkedArray, width: int) -> np.ndarray:
-    """A column of fixed-size lists as [rows, width]."""
-    lists = column.combine_chunks()
-    return np.asarray(lists.flatten()).reshape(len(lists), width)
+    return as_lists(read_embeddings(work.dataset, scorer, part, which))
 
 
 def _spread(scored: pa.Table, fetched: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
