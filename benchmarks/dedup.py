@@ -1,6 +1,7 @@
 """How finding duplicates grows with the rows: cost and memory of each global step, beside tools that compare all pairs.
 
     .venv/bin/python benchmarks/dedup.py [--quick] [--most ROWS] [--folder FOLDER] [--steps near,exact,semantic,texts]
+                                         [--rows ROWS,ROWS] [--width NUMBERS]
 
 Draws datasets (keys, URLs, captions, hashes and embeddings, a tenth of the rows near copies of others), and runs each
 step over them as `curate` does: scatter, gather, components, facts written back beside every part, in one process with
@@ -51,15 +52,18 @@ def main():
     parser.add_argument("--most", type=int, default=10_000_000, help="leave out sizes above this")
     parser.add_argument("--steps", default=",".join(STEPS))
     parser.add_argument("--folder", type=Path, help="where datasets are drawn; 3 GB for 10 million rows")
+    parser.add_argument("--rows", type=lambda text: [int(rows) for rows in text.split(",")], help="these sizes instead")
+    parser.add_argument("--width", type=int, default=WIDTH, help="numbers of an embedding (512)")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(ONE[options.one[0]](Path(options.one[1]), *options.one[2].split(":"))))
         return
-    result = {"benchmark": "dedup", "steps": {}}
+    result = {"benchmark": "dedup", "width": options.width, "steps": {}}
     for step in options.steps.split(","):
-        sizes = [rows for rows in STEPS[step][3 if options.quick else 2] if rows <= options.most]
-        runs = [measure(options.folder, step, rows) for rows in sizes]
+        usual = STEPS[step][3 if options.quick else 2]
+        sizes = [rows for rows in options.rows or usual if rows <= options.most]
+        runs = [measure(options.folder, step, rows, options.width) for rows in sizes]
         result["steps"][step] = {"runs": runs, "growth_exponent": exponent(runs)}
         print(f"{step}: growth exponent {result['steps'][step]['growth_exponent']}", file=sys.stderr)
     result["growth_exponent"] = max((s["growth_exponent"] for s in result["steps"].values()), default=None)
@@ -67,10 +71,10 @@ def main():
     print(json.dumps(result | about(*PACKAGES)))
 
 
-def measure(folder, step, rows):
+def measure(folder, step, rows, width):
     """One run of one step over one drawn dataset, in processes of their own."""
     with tempfile.TemporaryDirectory(prefix="pairmill-dedup-", dir=folder) as drawn:
-        alone("draw", drawn, f"{step}:{rows}")
+        alone("draw", drawn, f"{step}:{rows}:{width}")
         found = {"rows": rows, **alone("run", drawn, step)}
     found["rows_per_cpu_s"] = round(rows / found["cpu_s"])
     print(f"{step:<9} {rows:>11,} rows", *(f"{k}={v}" for k, v in found.items() if k != "rows"), file=sys.stderr)
@@ -114,8 +118,8 @@ def run(folder, step):
     }
 
 
-def draw(folder, step, rows):
-    """A dataset of so many rows, with what the step reads."""
+def draw(folder, step, rows, width):
+    """A dataset of so many rows, with what the step reads; embeddings of so many numbers."""
     dataset, rows = Store(str(folder)), int(rows)
     for start in range(0, rows, PART_ROWS):
         part, count = f"{start // PART_ROWS:05d}", min(PART_ROWS, rows - start)
@@ -133,7 +137,7 @@ def draw(folder, step, rows):
             put(dataset, "score-phash", part, f"scores/phash/{part}.parquet", table)
         if step == "semantic":
             local = folder / "image.npy"
-            np.save(local, drawn_vectors(rng, start, count))
+            np.save(local, drawn_vectors(rng, start, count, int(width)))
             made = Made({f"scores/clip/{part}.image.npy": local}, count, count)
             publish(dataset, "score-clip", part, "drawn", made)
     return {"rows": rows}
@@ -185,12 +189,12 @@ def drawn_hashes(rng, start, count):
     return pa.array(hashes)
 
 
-def drawn_vectors(rng, start, count):
+def drawn_vectors(rng, start, count, width=WIDTH):
     """Unit rows around 1,000 centres, a tenth of them near copies of an earlier one of the part."""
-    centres = np.random.default_rng(1).standard_normal((1000, WIDTH), np.float32)
-    vectors = centres[rng.integers(0, 1000, count)] + 0.8 * rng.standard_normal((count, WIDTH), np.float32)
+    centres = np.random.default_rng(1).standard_normal((1000, width), np.float32)
+    vectors = centres[rng.integers(0, 1000, count)] + 0.8 * rng.standard_normal((count, width), np.float32)
     near = np.flatnonzero(rng.random(count) < 0.1)
-    vectors[near] = vectors[near // 2] + 0.05 * rng.standard_normal((len(near), WIDTH), np.float32)
+    vectors[near] = vectors[near // 2] + 0.05 * rng.standard_normal((len(near), width), np.float32)
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
 
 

@@ -141,7 +141,8 @@ def _own_arguments(name: str, sub: argparse.ArgumentParser) -> None:
             add("--run", help="run folder whose curves to draw")
             add("--out", default="report.html", help="the page (report.html)")
         case "verify":
-            add("dataset", metavar="DATASET", help="dataset folder")
+            add("dataset", metavar="DATASET", help="dataset folder, or a copy of its shards")
+            add("--on", metavar="SITE", default="process", help="where to read: a site's name or file (process)")
         case "doctor":
             add("--store", help="also try to write, read and delete in this store (s3://bucket/folder)")
 

@@ -113,6 +113,22 @@ class Engine:
                 pending.append((part, made_by))
         return finished, pending
 
+    def each(self, name: str, look: Callable[[Store, Any], Any], items: Sequence[Any]) -> Generator[Any, None, None]:
+        """What `look` says of each item, as the answers come, wherever stages run; nothing is published.
+
+        Args:
+            name: what the progress calls it. look: a function of a module, called as look(dataset, item).
+        Raises: StageError: Ray lost its workers. Whatever `look` raises.
+        """
+        self.progress(name, 0, len(items))
+        if self.config.place == "ray" and items:
+            answers = _look_on_ray(name, look, items, self.dataset, self.config)
+        else:
+            answers = _look_in_process(look, items, self.dataset, self.config)
+        for done, answer in enumerate(answers, 1):
+            self.progress(name, done, len(items))
+            yield answer
+
     def prune(self, stage: str, wanted: Collection[str]) -> None:
         """Remove parts of `stage` that the plan no longer has, such as those of a list that became shorter."""
         for part, commit in read_commits(self.dataset, stage).items():
@@ -152,6 +168,50 @@ def _run_in_process(
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _look_in_process(
+    look: Callable[[Store, Any], Any], items: Sequence[Any], dataset: Store, config: EngineConfig
+) -> Generator[Any, None, None]:
+    with ThreadPoolExecutor(config.workers or os.cpu_count() or 1) as pool:
+        futures = [pool.submit(look, dataset, item) for item in items]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _look_task(row: dict[str, Any], look: Callable[[Store, Any], Any], dataset: Store) -> dict[str, Any]:
+    try:
+        return {"answer": pickle.dumps(look(dataset, pickle.loads(row["item"])))}
+    except PairmillError as error:
+        return {"answer": pickle.dumps(error)}
+
+
+def _look_on_ray(
+    name: str, look: Callable[[Store, Any], Any], items: Sequence[Any], dataset: Store, config: EngineConfig
+) -> Generator[Any, None, None]:
+    with ray_session(config):
+        ray_data = importlib.import_module("ray.data")
+        rows = [{"item": pickle.dumps(item)} for item in items]
+        source = ray_data.from_items(rows, override_num_blocks=len(rows))
+        most = None if config.workers is None else min(config.workers, len(rows))
+        answers = source.map(_look_task, fn_args=(look, dataset), concurrency=most, num_cpus=1)
+        for row in _rows_of(answers, name):
+            answer = pickle.loads(row["answer"])
+            if isinstance(answer, PairmillError):
+                raise answer
+            yield answer
+
+
+def _rows_of(answers: Any, name: str) -> Generator[dict[str, Any], None, None]:
+    """The rows of a Ray dataset as they come; what ends it early is one error of ours."""
+    try:
+        yield from answers.iter_rows()
+    except Exception as error:
+        last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise StageError(f"{name}: Ray lost its workers: {last[0]}") from error
 
 
 class _RayWorker:
@@ -232,12 +292,8 @@ def _run_on_ray(
             # Ray warns where more tasks are allowed than there are parts
             most = None if config.workers is None else min(config.workers, len(rows))
             done = source.map(_run_task, fn_args=(uuid.uuid4().hex, *shared), concurrency=most, **options)
-        try:
-            for row in done.iter_rows():
-                yield pickle.loads(row["outcome"])
-        except Exception as error:
-            last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-            raise StageError(f"{stage.name}: Ray lost its workers: {last[0]}") from error
+        for row in _rows_of(done, stage.name):
+            yield pickle.loads(row["outcome"])
 
 
 def _check_fits(stage: Stage) -> None:

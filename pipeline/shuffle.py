@@ -13,6 +13,7 @@ have no key names the columns that stand in its place (`ties`).
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,11 @@ def spread(values: np.ndarray) -> np.ndarray:
         mixed ^= mixed >> np.uint64(shift)
         mixed *= np.uint64(factor)
     return mixed ^ (mixed >> np.uint64(31))
+
+
+def order_of(text: str) -> int:
+    """An `order` for a text: equal ones meet."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 class Scatter(ABC):
@@ -175,6 +181,17 @@ def gathered_rows_of(dataset: Store, gather: Gather, part: str) -> pa.Table:
         with dataset.open(commit.file(".parquet")) as stream:
             found.append(pq.read_table(stream, filters=pc.field("part") == part))
     return pa.concat_tables(found)
+
+
+def read_gathered(dataset: Store, gather: str, bucket: str) -> pa.Table:
+    """What the gather of that name made of one bucket."""
+    return read_parquet(dataset, f"shuffle/{gather}/gather/{bucket}.parquet")
+
+
+def read_parquet(dataset: Store, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A parquet file of the dataset, or some of its columns."""
+    with dataset.open(name) as stream:
+        return pq.read_table(stream, columns=columns)
 
 
 def local_parquet(scratch: Path, name: str, table: pa.Table) -> Path:

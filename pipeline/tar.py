@@ -101,24 +101,25 @@ def read_members(stream: IO[bytes]) -> Iterator[Member]:
             raise ValueError(f"truncated: the end of the archive is missing at byte {offset} of {size}")
         if block == b"\0" * BLOCK:
             break
-        member = _parse(block, offset)
+        member = parse_header(block, offset)
         following = member.data_offset + member.data_size + (-member.data_size % BLOCK)
         if following > size:
             raise ValueError(f"truncated: member {member.name} ends at byte {following}, the file at {size}")
         yield member
         offset = following
-    wanted = _closed_size(offset)
+    wanted = closed_size(offset)
     if size != wanted:
         raise ValueError(f"the archive ends at byte {offset}, so {wanted} bytes were wanted, not {size}")
 
 
-def _closed_size(position: int) -> int:
+def closed_size(position: int) -> int:
     """Bytes of the file whose last member ends at `position`: two zero blocks, and zeros up to a whole record."""
     end = position + 2 * BLOCK
     return end + (-end % _RECORD)
 
 
-def _parse(block: bytes, offset: int) -> Member:
+def parse_header(block: bytes, offset: int) -> Member:
+    """The member whose header is `block`, at byte `offset`. Raises: ValueError: not one that this module writes."""
     try:
         name = block[:100].rstrip(b"\0").decode("ascii")
         size = int(block[124:135], 8)
@@ -182,7 +183,7 @@ class TarWriter:
         if self._stream.closed:
             return
         try:
-            self._small.append(b"\0" * (_closed_size(self.position) - self.position))
+            self._small.append(b"\0" * (closed_size(self.position) - self.position))
             self.flush()
         finally:
             self._stream.close()

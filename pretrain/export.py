@@ -1,6 +1,7 @@
-"""From trained parameters to a folder that transformers opens: CLIPModel, tokenizer, image processor, model card.
+"""From trained parameters to a folder that transformers opens: model, tokenizer, image processor, model card.
 
 CLIPModel.from_pretrained(folder); AutoTokenizer.from_pretrained(folder); CLIPImageProcessor.from_pretrained(folder)
+and the same with SiglipModel, where the recipe's towers pool as SigLIP's.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from pipeline.quiet import no_progress_bar
 from pipeline.store import Store
 from pretrain.encoders.text import Vocabulary, to_transformers
 from pretrain.encoders.vision import PIXEL_MEAN, PIXEL_STD
+from pretrain.models.initial import renamed
 from pretrain.pretrained import USE, description, write_pretrained
 from pretrain.tokenize import Tokenizer
 
 if TYPE_CHECKING:
-    from transformers import CLIPModel
+    from transformers import CLIPModel, SiglipModel
 
     from pretrain.recipe import TrainingRecipe
 
@@ -38,12 +40,14 @@ tokenizer, processor = AutoTokenizer.from_pretrained(folder), CLIPImageProcessor
 words = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
 logits = model(**words, **processor(images, return_tensors="pt")).logits_per_image
 """
-_PARTS = {
-    "vision.tower.": "vision_model.",
-    "vision.projection.": "visual_projection.",
-    "text.tower.": "text_model.",
-    "text.projection.": "text_projection.",
-}
+_USE_SIGLIP = """from transformers import AutoTokenizer, CLIPImageProcessor, SiglipModel
+
+model = SiglipModel.from_pretrained(folder)
+tokenizer, processor = AutoTokenizer.from_pretrained(folder), CLIPImageProcessor.from_pretrained(folder)
+words = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")    # padding is part of the input
+images = processor(images, return_tensors="pt")
+logits = model(input_ids=words["input_ids"], **images).logits_per_image    # sigmoid gives probabilities
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,31 +60,35 @@ class Lineage:
     recalls: Mapping[str, float]
 
 
-def clip_model(recipe: TrainingRecipe, vocabulary: Vocabulary, state: Mapping[str, Tensor]) -> CLIPModel:
-    """A transformers CLIPModel in float32 that holds the parameters `state` of a DualEncoder.
+def transformers_model(
+    recipe: TrainingRecipe, vocabulary: Vocabulary, state: Mapping[str, Tensor]
+) -> CLIPModel | SiglipModel:
+    """A transformers CLIPModel or SiglipModel in float32 that holds the parameters `state` of a DualEncoder.
 
     Raises: RuntimeError: `state` lacks a parameter, or has one too many.
     """
-    from transformers import CLIPConfig, CLIPModel
+    from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
     model = recipe.model
-    config = CLIPConfig(
-        vision_config=model.vision.to_transformers(model.projection_width).to_dict(),
-        text_config=to_transformers(model.text, vocabulary, model.projection_width).to_dict(),
-        projection_dim=model.projection_width,
-        logit_scale_init_value=float(state["logit_scale"].detach().reshape(())),
-    )
-    clip = CLIPModel(config)
-    clip.load_state_dict({renamed(name): tensor.reshape(_shape(name, tensor)) for name, tensor in state.items()})
-    return clip.eval()
+    towers = {
+        "vision_config": model.vision.to_transformers(model.projection_width).to_dict(),
+        "text_config": to_transformers(model.text, vocabulary, model.projection_width).to_dict(),
+    }
+    if is_siglip(recipe):
+        made = SiglipModel(SiglipConfig(**towers))
+    else:
+        made = CLIPModel(CLIPConfig(**towers, projection_dim=model.projection_width))
+    shapes = {name: parameter.shape for name, parameter in made.named_parameters()}
+    state = {renamed(name): tensor for name, tensor in state.items()}
+    if is_siglip(recipe):
+        state.setdefault("logit_bias", torch.zeros(1))  # trained without one, by softmax
+    made.load_state_dict({name: tensor.reshape(shapes.get(name, tensor.shape)) for name, tensor in state.items()})
+    return made.eval()
 
 
-def renamed(name: str) -> str:
-    """The name a DualEncoder's parameter has in a CLIPModel."""
-    for ours, theirs in _PARTS.items():
-        if name.startswith(ours):
-            return theirs + name.removeprefix(ours)
-    return name
+def is_siglip(recipe: TrainingRecipe) -> bool:
+    """Whether the towers are those of a SiglipModel."""
+    return recipe.model.vision.pooling == "attention"
 
 
 def write_export(run: Store, tokenizer_folder: Path, state: Mapping[str, Tensor], lineage: Lineage) -> Store:
@@ -92,7 +100,7 @@ def write_export(run: Store, tokenizer_folder: Path, state: Mapping[str, Tensor]
         if fuses(recipe):
             write_pretrained(folder, description(recipe.model, vocabulary, recipe.objective.needs()), state)
         else:
-            clip_model(recipe, vocabulary, state).save_pretrained(str(folder))
+            transformers_model(recipe, vocabulary, state).save_pretrained(str(folder))
             processor = image_processor(recipe.model.vision.side_px)
             (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=1, sort_keys=True) + "\n")
         for path in sorted(tokenizer_folder.iterdir()):
@@ -132,6 +140,7 @@ def card(lineage: Lineage, weights_sha256: str) -> str:
     """The model card: what the model is, what it was trained on, what it can do, how to open it."""
     recipe = lineage.recipe
     kind, use = (f"A {recipe.model.family.replace('_', ' ')} model", USE) if fuses(recipe) else (_KIND, _USE)
+    use = _USE_SIGLIP if not fuses(recipe) and is_siglip(recipe) else use
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in lineage.recalls.items())
     return f"""---
 library_name: {"pairmill" if fuses(recipe) else "transformers"}
@@ -166,7 +175,3 @@ Its licence and its limits are those of the data it was trained on; see the data
 |---|---|
 {rows}
 """
-
-
-def _shape(name: str, tensor: Tensor) -> torch.Size:
-    return torch.Size() if name == "logit_scale" else tensor.shape

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from pretrain.zero import import_before_joining, leave
+
 TIMEOUT = timedelta(minutes=30)
 
 
@@ -63,6 +65,7 @@ def joined() -> Iterator[World]:
     device = _device(local_rank)
     ours = not dist.is_initialized()
     if ours:
+        import_before_joining(device)
         _join("nccl" if device.type == "cuda" else "gloo")
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", dist.get_world_size()))
@@ -71,7 +74,7 @@ def joined() -> Iterator[World]:
         yield World(dist.get_rank(), dist.get_world_size(), device)
     finally:
         if ours and dist.is_initialized():
-            dist.destroy_process_group()
+            leave()
 
 
 def _device(local_rank: int) -> torch.device:

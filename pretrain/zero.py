@@ -13,6 +13,7 @@ Facts it rests on, read in DeepSpeed 0.19.8:
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import warnings
@@ -158,6 +159,11 @@ class ZeroEngine:
         self._engine.eval()
         return self._engine(inputs)
 
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Whole parameters as the forward uses them; not under stage 3, which keeps none."""
+        assert self.settings.zero.stage < 3, "a recipe that follows parameters does not load with stage 3"
+        return self._engine.module.named_parameters()
+
     def step(self, loss: Tensor, lr: float) -> StepReport:
         """Backward of `loss` (mean over this rank's rows), averaged over ranks; clip; one AdamW step at `lr`."""
         for group in self._optimizer.param_groups:
@@ -236,6 +242,41 @@ def consolidated(folder: Path, stage: int) -> dict[str, Tensor]:
             return dict(get_fp32_state_dict_from_zero_checkpoint(str(folder), tag=_TAG))
     states = torch.load(folder / _TAG / "mp_rank_00_model_states.pt", map_location="cpu", weights_only=False)
     return {name: tensor.float() for name, tensor in states["module"].items()}
+
+
+def import_before_joining(device: torch.device) -> None:
+    """Import what looks at the process group while it is imported; call it before there is one.
+
+    Functions of torch and DeepSpeed have the default group of that moment as a default argument, and would hold on to
+    it until the process ends (see `leave`).
+    """
+    import torch.distributed._shard.sharded_tensor
+    import torch.distributed.nn.functional  # noqa: F401
+
+    _deepspeed(device)
+
+
+def leave() -> None:
+    """Destroy the process group and let go of everything that holds on to it, so that its threads end here.
+
+    A gloo thread that still runs when Python ends may drop the last tensor of a collective then. It asks for Python's
+    lock, is ended by it inside a destructor, and takes the process down with SIGABRT, after all work was done.
+    """
+    from deepspeed import comm
+
+    groups = list(torch.distributed.distributed_c10d._world.pg_map)
+    torch.distributed.destroy_process_group()
+    comm.comm.cdb = None
+    # DeepSpeed keeps engines, and with them their groups, beyond `destroy`: stage 3 in a list of modules and in hooks
+    # of autograd that no garbage collector sees into. So whoever names a group is given none.
+    for group in groups:
+        for holder in gc.get_referrers(group):
+            if holder is groups:
+                continue
+            places = holder if isinstance(holder, dict | list) else getattr(holder, "__dict__", {})
+            pairs = enumerate(places) if isinstance(places, list) else places.items()
+            for place in [place for place, value in pairs if value is group]:
+                places[place] = None
 
 
 def _deepspeed(device: torch.device) -> Any:

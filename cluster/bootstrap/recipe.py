@@ -110,6 +110,11 @@ class BootstrapRecipe(RecipeTable):
             raise ValueError(
                 f"pool.score.models.{NETWORK} is where the loop puts its own network; give that model another name"
             )
+        if self.network.model.family != "parallel":
+            raise ValueError(
+                f"network.model.family is {self.network.model.family!r}; pairs are judged by two towers apart, so "
+                "wanted 'parallel'. [train] may be of any family"
+            )
         for name, training in self.trainings().items():
             dataset = getattr(self, _LEARNS_FROM[name]).dataset
             if _place(training.data.url) != _place(dataset):

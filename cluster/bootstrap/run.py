@@ -2,19 +2,20 @@
 
     seed --curate--> shards --pretrain--> network --score--> pool --judge, shard--> kept pairs --pretrain--> model
 
-Datasets resume by their commits. A run stands in `runs/<network or train>-<hash>`, the hash being that of its recipe
-and of the bytes it learns from, so a changed link is a new run beside the old one, and going back finds the old one.
-A run is finished where its record says so of the very model that lies in its export:
+Datasets resume by their commits. A run belongs to its recipe and to the bytes it learns from, so a changed link is a
+new run beside the old one, and going back finds the old one. It is finished where its record says so of the very model
+that lies in its export:
 
     runs/network-1f0c3a5b7d9e/finished.json    export: stamp of the model's files; eval: its last evaluation
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cluster.bootstrap.recipe import NETWORK, BootstrapRecipe
@@ -23,7 +24,7 @@ from cluster.site import Site
 from cluster.verbs.train import run_training
 from pipeline.curate import DatasetRecipe, check_recipe, curate
 from pipeline.engine import ray_session
-from pipeline.errors import AskedWrongly, TrainingError
+from pipeline.errors import AskedWrongly, RecipeError, TrainingError
 from pipeline.filter.models.checkpoint import Checkpoint
 from pipeline.funnel import Funnel
 from pipeline.recipe import digest_of
@@ -31,7 +32,8 @@ from pipeline.shard.reader import ShardReader
 from pipeline.store import Store
 from pretrain.checkpoint import newest
 from pretrain.export import FOLDER as EXPORT
-from pretrain.recipe import TrainingRecipe
+from pretrain.recipe import TrainingRecipe, differences
+from pretrain.session import LINEAGE, stored_recipe
 
 FINISHED = "finished.json"
 Say = Callable[[str], None]
@@ -105,8 +107,7 @@ def _curated(recipe: DatasetRecipe, site: Site, say: Say) -> Funnel:
 
 def _trained(name: str, recipe: TrainingRecipe, folder: str, site: Site, say: Say) -> Trained:
     """The finished run of this recipe on this data, trained now where it is not there."""
-    data = ShardReader(recipe.data.url, recipe.data.split).fingerprint
-    run = os.path.join(folder, "runs", f"{name}-{digest_of([recipe.identity(), data])[:12]}")
+    run = _run_of(name, recipe, folder)
     found = _finished(run)
     if found is not None:
         say(f"{run} is finished")
@@ -117,6 +118,22 @@ def _trained(name: str, recipe: TrainingRecipe, folder: str, site: Site, say: Sa
         step = 0 if reached is None else reached.step
         raise TrainingError(f"{run}: stopped after step {step} of {recipe.steps}. Run again to go on from there.")
     return _finish(run, result["eval"])
+
+
+def _run_of(name: str, recipe: TrainingRecipe, folder: str) -> str:
+    """The run of this recipe on this data, or the folder for a new one.
+
+    Recipes are compared as they resolve today, so that a setting which a later version adds makes no run stale.
+    """
+    data = ShardReader(recipe.data.url, recipe.data.split).fingerprint
+    runs = Path(folder, "runs")
+    for run in sorted(runs.glob(f"{name}-*")):
+        with contextlib.suppress(RecipeError, TrainingError):  # another version's, or killed before it began
+            before = stored_recipe(Store(str(run)))
+            same_data = json.loads((run / LINEAGE).read_bytes())["manifest_sha256"] == data
+            if same_data and not differences(before.identity(), recipe.identity()):
+                return str(run)
+    return str(runs / f"{name}-{digest_of([recipe.identity(), data])[:12]}")
 
 
 def _finished(run: str) -> Trained | None:

@@ -54,10 +54,20 @@ def report(options: argparse.Namespace) -> dict[str, Any]:
 
 def verify(options: argparse.Namespace) -> dict[str, Any]:
     """Re-read every committed file; `failed` where anything is not what its record says."""
+    from cluster.progress import StageProgress
+    from pipeline.engine import Engine, ray_session
+    from pipeline.shard.manifest import MANIFEST
     from pipeline.shard.verify import verify as verify_dataset
 
-    dataset = _dataset(options.dataset)
-    problems = verify_dataset(dataset)
+    dataset = Store(options.dataset)
+    if not dataset.exists(MANIFEST):
+        dataset = _dataset(options.dataset)
+    site, progress = load_site(options.on), StageProgress()
+    try:
+        with ray_session(site.engine):
+            problems = verify_dataset(dataset, Engine(dataset, site.engine, progress))
+    finally:
+        progress.close()
     for problem in problems:
         sys.stderr.write(f"{problem}\n")
     sys.stderr.write(f"{options.dataset}: {len(problems)} problems\n")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import io
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -40,15 +41,25 @@ def small_planes(body: bytes, longest_px: int) -> Planes:
 
     Raises: Undecodable.
     """
-    if body[:2] == _JPEG:
-        try:
-            height, width, color, _ = simplejpeg.decode_jpeg_header(body)
-        except ValueError as error:
-            raise Undecodable(str(error)) from None
-        planes = _shrunk(body, width, height, longest_px, color == "Gray") if color in ("Gray", "YCbCr") else None
-        if planes is not None:
-            return planes
-    return _planes_of(rgb(body), longest_px)
+    planes = native_planes(body, lambda width, height: fitted(width, height, longest_px))
+    return _planes_of(rgb(body), longest_px) if planes is None else planes
+
+
+def native_planes(body: bytes, fit: Callable[[int, int], tuple[int, int]]) -> Planes | None:
+    """A JPEG brought to the size that `fit` makes of its width and height, by pairmill's own decoder.
+
+    Returns: None where another decoder must judge, or the own one was never compiled.
+    Raises: Undecodable: its header is broken.
+    """
+    if body[:2] != _JPEG or not native.is_built():
+        return None
+    try:
+        height, width, color, _ = simplejpeg.decode_jpeg_header(body)
+    except ValueError as error:
+        raise Undecodable(str(error)) from None
+    if color not in ("Gray", "YCbCr"):
+        return None
+    return native.shrink(body, (width, height), Window(0, 0, width, height, *fit(width, height)), color == "Gray")
 
 
 def rgb(body: bytes) -> Pixels:
@@ -96,13 +107,6 @@ def fitted(width: int, height: int, longest_px: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _shrunk(body: bytes, width: int, height: int, longest_px: int, is_grey: bool) -> Planes | None:
-    if not _is_native():
-        return None
-    whole = Window(0, 0, width, height, *fitted(width, height, longest_px))
-    return native.shrink(body, (width, height), whole, is_grey)
-
-
 def _planes_of(image: Pixels, longest_px: int) -> Planes:
     size = fitted(image.shape[1], image.shape[0], longest_px)
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if size != image.shape[1::-1] else image
@@ -131,8 +135,3 @@ def _formats() -> tuple[str, ...]:
     """Those formats that this Pillow was built with."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
-@functools.cache
-def _is_native() -> bool:
-    return native.is_built()

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import IO
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.errors import DatasetError
 from pipeline.store import Store
@@ -57,6 +58,17 @@ def read_npy(dataset: Store, name: str) -> np.ndarray:
             "Delete it, and score the part again."
         )
     return found
+
+
+def as_lists(rows: np.ndarray) -> pa.FixedSizeListArray:
+    """[B, D] as a column of fixed-size lists, as scorers hand embeddings on."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).reshape(-1)), rows.shape[1])
+
+
+def as_matrix(column: pa.ChunkedArray | pa.FixedSizeListArray) -> np.ndarray:
+    """What `as_lists` made a column of."""
+    lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return np.asarray(lists.flatten()).reshape(len(lists), lists.type.list_size)
 
 
 class NpyRows:

@@ -29,13 +29,12 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from pipeline.filter.embeddings import NpyRows, embeddings_name, read_embeddings
+from pipeline.filter.embeddings import NpyRows, as_lists, as_matrix, embeddings_name, read_embeddings
 from pipeline.filter.media import MEDIA, PLACES, ahead, media_batches
 from pipeline.recipe import RecipeTable
 from pipeline.record import Status
-from pipeline.shuffle import local_parquet
+from pipeline.shuffle import local_parquet, read_parquet
 from pipeline.stage import Made, Part, Resources, Workspace
 
 BATCH_ROWS = 256
@@ -94,16 +93,16 @@ class ScoreStage:
         """Score the fetched rows of one part; rows without a medium get nulls."""
         stored = [name for name in self.scorer.reads if name != MEDIA and "." not in name]
         places = PLACES if MEDIA in self.scorer.reads else ()
-        with work.dataset.open(f"raw/{part.id}.parquet") as stream:
-            table = pq.read_table(stream, columns=list(dict.fromkeys(["key", "outcome", *stored, *places])))
+        columns = list(dict.fromkeys(["key", "outcome", *stored, *places]))
+        table = read_parquet(work.dataset, f"raw/{part.id}.parquet", columns)
         fetched = pc.equal(table.column("outcome"), Status.SUCCESS.value)
         rows = table.select([*stored, *(name for name in places if name not in stored)])
         for name in self.scorer.reads:
             if "." in name:
                 rows = rows.append_column(name, _embedded(work, part.id, name))
         files, scored = self._score(part, work, rows.filter(fetched), fetched.to_numpy())
-        columns = {"key": table.column("key")} | _spread(scored, fetched)
-        local = local_parquet(work.scratch, "scores.parquet", pa.table(columns))
+        facts_of_part = pa.table({"key": table.column("key")} | _spread(scored, fetched))
+        local = local_parquet(work.scratch, "scores.parquet", facts_of_part)
         files = {f"scores/{self.scorer.name}/{part.id}.parquet": local, **files}
         facts = getattr(self.scorer, "facts", {})
         return Made(files, table.num_rows, table.num_rows, {"scored": scored.num_rows}, facts)
@@ -125,7 +124,7 @@ class ScoreStage:
                 scored = self.scorer(batch)
                 place = at[start : start + scored.num_rows]
                 for which, file in npy.items():
-                    file.put(place, _matrix(scored.column(which), embeds[which]))
+                    file.put(place, as_matrix(scored.column(which)))
                 found.append(scored.select(self.scorer.writes.names).cast(self.scorer.writes))
                 start += scored.num_rows
         if start != rows.num_rows:
@@ -147,22 +146,13 @@ class ScoreStage:
 def embeddings_of(scorer: Scorer, batch: pa.Table, which: str) -> np.ndarray:
     """The embeddings that a scorer which is set up gives a batch of media, [rows, width]."""
     prepare = getattr(scorer, "prepare", None)
-    scored = scorer(batch if prepare is None else prepare(batch))
-    embeds: Mapping[str, int] = getattr(scorer, "embeds", {})
-    return _matrix(scored.column(which), embeds[which])
+    return as_matrix(scorer(batch if prepare is None else prepare(batch)).column(which))
 
 
 def _embedded(work: Workspace, part: str, name: str) -> pa.Array:
     """The embeddings `<scorer>.<which>` of a part as a column of fixed-size lists."""
     scorer, which = name.split(".")
-    found = np.ascontiguousarray(read_embeddings(work.dataset, scorer, part, which))
-    return pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), found.shape[1])
-
-
-def _matrix(column: pa.ChunkedArray, width: int) -> np.ndarray:
-    """A column of fixed-size lists as [rows, width]."""
-    lists = column.combine_chunks()
-    return np.asarray(lists.flatten()).reshape(len(lists), width)
+    return as_lists(read_embeddings(work.dataset, scorer, part, which))
 
 
 def _spread(scored: pa.Table, fetched: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:

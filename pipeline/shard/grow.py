@@ -9,7 +9,7 @@ the same order give the same bytes, whatever was killed on the way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from pipeline.commit import read_commits
 from pipeline.errors import DatasetError, RecipeError
 from pipeline.shard.config import ShardConfig
 from pipeline.shard.cut import Cut
-from pipeline.shard.manifest import MANIFEST, Generation, Manifest, read_manifest
+from pipeline.shard.manifest import MANIFEST, Generation, Manifest, ShardEntry, read_manifest
 from pipeline.shard.order import committed, order_of
 from pipeline.shuffle import Scatter
 from pipeline.stage import Part, Workspace
@@ -29,10 +29,15 @@ from pipeline.store import Store
 
 @dataclass(frozen=True)
 class Finished:
-    """Generations that stay, and the ids of their shards, those of a split in reading order."""
+    """Generations that stay, and their shards, those of a split in reading order."""
 
     generations: tuple[Generation, ...] = ()
-    shards: tuple[str, ...] = ()
+    entries: tuple[ShardEntry, ...] = ()
+
+    @property
+    def shards(self) -> list[str]:
+        """Ids of the shards."""
+        return [entry.id for entry in self.entries]
 
     @property
     def first(self) -> dict[str, int]:
@@ -42,6 +47,18 @@ class Finished:
             for split, shards in generation.shards.items():
                 found[split] = found.get(split, 0) + shards
         return found
+
+    def check(self, dataset: Store) -> None:
+        """Raise a `DatasetError` where a shard is not committed as the manifest names it."""
+        cuts = read_commits(dataset, Cut.name)
+        for entry in self.entries:
+            stamps = cuts[entry.id].files if entry.id in cuts else ()
+            if all(stamp.sha256 != entry.sha256 for stamp in stamps):
+                raise DatasetError(
+                    f"{dataset.url}/{entry.tar}: the manifest names it with sha256 {entry.sha256[:16]}, and it is not "
+                    "committed so. It is finished, and is not cut again: bring back the shard with its record from a "
+                    'copy, or set shard.growth = "reshuffle" to cut all shards anew.'
+                )
 
 
 class Taken(Scatter):
@@ -73,7 +90,7 @@ class Taken(Scatter):
 def standing_generations(dataset: Store, config: ShardConfig) -> tuple[Finished, ...]:
     """What may be finished already: without the last generation, and with it. Nothing where all is shuffled anew.
 
-    Raises: DatasetError: the manifest is gone, or is not of these shards. RecipeError: splits were assigned otherwise.
+    Raises: DatasetError: the manifest is gone. RecipeError: samples were assigned to splits otherwise.
     """
     if config.growth == "reshuffle":
         return (Finished(),)
@@ -86,7 +103,7 @@ def standing_generations(dataset: Store, config: ShardConfig) -> tuple[Finished,
             )
         return (Finished(),)
     manifest = read_manifest(dataset)
-    _check(manifest, config, cuts, dataset.url)
+    _check_splits(manifest, config, dataset.url)
     last = len(manifest.generations)
     return _first(manifest, max(last - 1, 0)), _first(manifest, last)
 
@@ -94,19 +111,11 @@ def standing_generations(dataset: Store, config: ShardConfig) -> tuple[Finished,
 def _first(manifest: Manifest, generations: int) -> Finished:
     kept = Finished(manifest.generations[:generations])
     first = kept.first
-    shards = [entry.id for name, split in manifest.splits.items() for entry in split.shards[: first.get(name, 0)]]
-    return Finished(kept.generations, tuple(shards))
+    entries = [entry for name, split in manifest.splits.items() for entry in split.shards[: first.get(name, 0)]]
+    return Finished(kept.generations, tuple(entries))
 
 
-def _check(manifest: Manifest, config: ShardConfig, cuts: Mapping[str, Any], where: str) -> None:
-    for entry in manifest.entries:
-        stamps = cuts[entry.id].files if entry.id in cuts else ()
-        if all(stamp.sha256 != entry.sha256 for stamp in stamps):
-            raise DatasetError(
-                f"{where}/{entry.tar}: the manifest names it with sha256 {entry.sha256[:16]}, and it is not committed "
-                "so. Bring back the shard with its record from a copy, or set shard.growth = \"reshuffle\" to cut all "
-                "shards anew."
-            )
+def _check_splits(manifest: Manifest, config: ShardConfig, where: str) -> None:
     for number, generation in enumerate(manifest.generations):
         if (generation.splits, generation.split_salt) != (config.splits, config.split_salt):
             raise RecipeError(

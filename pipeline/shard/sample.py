@@ -85,7 +85,7 @@ def sample_json(row: Mapping[str, Any]) -> bytes:
     """The `.json` member of a sample."""
     out: dict[str, Any] = {"key": row["key"], "caption": caption_of(row["texts"])}
     for name in JSON_FIELDS:
-        value = _said(row[name])
+        value = said(row[name])
         if value is not None and value != []:
             out[name] = value
     if row["meta"] is not None:
@@ -93,18 +93,18 @@ def sample_json(row: Mapping[str, Any]) -> bytes:
     return json.dumps(out, ensure_ascii=True, separators=(", ", ": ")).encode("ascii")
 
 
-def _said(value: Any) -> Any:
-    """`value` without fields that are null; a number that JSON cannot say (NaN, infinity) is null."""
+def said(value: Any) -> Any:
+    """`value` as the JSON says it: without null fields; a number that JSON cannot say (NaN, infinity) is null."""
     if isinstance(value, list):
-        return [_said(item) for item in value]
+        return [said(item) for item in value]
     if isinstance(value, dict):
-        return {name: _said(item) for name, item in value.items() if item is not None}
+        return {name: said(item) for name, item in value.items() if item is not None}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _parsed(meta: str) -> Any:
     """The list's other columns as JSON; as the text they are where they are not JSON."""
     try:
-        return _said(json.loads(meta))
+        return said(json.loads(meta))
     except (ValueError, RecursionError):
         return meta

@@ -59,8 +59,10 @@ def write_shards(
     work = _Work(config, judged_parts, kept, finished)
     for earlier in before:
         again = _Work(config, judged_parts, kept, earlier)
+        earlier.check(dataset)
         if again.stands(engine, Cut(raw, name, len(earlier.generations))):
             work = again  # the last generation is the answer to this input: there is nothing to append
+    work.finished.check(dataset)
     shards = work.plan(engine)
     if not shards and not work.finished.shards:
         raise DatasetError(

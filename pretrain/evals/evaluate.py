@@ -23,11 +23,12 @@ from pipeline.shard.reader import ShardReader
 from pipeline.store import Store
 from pretrain.batch import Features, Inputs
 from pretrain.checkpoint import fetched, newest
+from pretrain.encoders.text import filled
 from pretrain.encoders.vision import PIXEL_MEAN, PIXEL_STD
 from pretrain.evals.held_out import held_out
 from pretrain.evals.rerank import Split
 from pretrain.evals.retrieval import EvalConfig, Transforms
-from pretrain.export import FOLDER, Lineage, clip_model, fuses, write_export
+from pretrain.export import FOLDER, Lineage, fuses, transformers_model, write_export
 from pretrain.metrics import FILE
 from pretrain.models.parallel import unit_rows
 from pretrain.pretrained import Pretrained, description, holds_pretrained
@@ -37,14 +38,14 @@ from pretrain.world import World
 from pretrain.zero import consolidated
 
 if TYPE_CHECKING:
-    from transformers import CLIPModel
+    from transformers import CLIPModel, SiglipModel
 
 
 @dataclass(frozen=True)
 class Opened:
     """A model that can be asked, with what its inputs have to go through."""
 
-    clip: CLIPModel
+    clip: CLIPModel | SiglipModel
     tokenizer: Tokenizer
     side_px: int
     mean: tuple[float, ...]
@@ -52,7 +53,7 @@ class Opened:
     heads: ClassVar[frozenset[str]] = frozenset({"contrast"})
 
     @property
-    def model(self) -> CLIPModel:
+    def model(self) -> CLIPModel | SiglipModel:
         """The module, to be moved to a device."""
         return self.clip
 
@@ -65,11 +66,19 @@ class Opened:
             if images_BCHW is not None:
                 mean, std = (255 * torch.tensor(part, device=device).view(1, 3, 1, 1) for part in (self.mean, self.std))
                 pixels_BCHW = (images_BCHW.to(device).float() - mean) / std
-                image_BD = unit_rows(clip.visual_projection(clip.vision_model(pixel_values=pixels_BCHW).pooler_output))
+                image_BD = clip.vision_model(pixel_values=pixels_BCHW).pooler_output
+                image_BD = unit_rows(image_BD if self.is_siglip else clip.visual_projection(image_BD))
             if tokens_BL is not None:
-                pooled_BD = clip.text_model(input_ids=tokens_BL.to(device)).pooler_output
-                text_BD = unit_rows(clip.text_projection(pooled_BD))
+                if self.is_siglip:
+                    tokens_BL = filled(tokens_BL, self.tokenizer.context_tokens, self.tokenizer.vocabulary.padding)
+                text_BD = clip.text_model(input_ids=tokens_BL.to(device)).pooler_output
+                text_BD = unit_rows(text_BD if self.is_siglip else clip.text_projection(text_BD))
             return Features(image_BD, text_BD, clip.logit_scale.exp())
+
+    @property
+    def is_siglip(self) -> bool:
+        """Whether towers end in their own projections, and texts are filled up."""
+        return self.clip.config.model_type == "siglip"
 
 
 def evaluate(model: str, data_url: str, split: str, config: EvalConfig | None = None) -> dict[str, float]:
@@ -133,17 +142,19 @@ def _from_checkpoint(run: Store) -> Iterator[Opened | Pretrained]:
             described = description(recipe.model, tokenizer.vocabulary, recipe.objective.needs())
             yield Pretrained.of(described, state, folder)
             return
-        clip = clip_model(recipe, tokenizer.vocabulary, state)
+        clip = transformers_model(recipe, tokenizer.vocabulary, state)
         yield Opened(clip, tokenizer, recipe.model.vision.side_px, PIXEL_MEAN, PIXEL_STD)
 
 
 def _from_folder(folder: Path) -> Opened | Pretrained:
-    from transformers import CLIPModel
+    from transformers import CLIPModel, SiglipModel
 
     if holds_pretrained(folder):
         return Pretrained.open(folder)
     with no_progress_bar():
-        clip = CLIPModel.from_pretrained(str(folder), local_files_only=True).eval()
+        kind = json.loads((folder / "config.json").read_text())["model_type"]
+        opened_by = SiglipModel if kind == "siglip" else CLIPModel
+        clip = opened_by.from_pretrained(str(folder), local_files_only=True).eval()
     processor = json.loads((folder / "preprocessor_config.json").read_text())
     crop = processor["crop_size"]
     side_px = crop["height"] if isinstance(crop, dict) else crop

@@ -10,13 +10,14 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pipeline.recipe import RecipeTable
 from pretrain.batch import Features, Inputs
 from pretrain.encoders.text import TextConfig, TextEncoder, Vocabulary
 from pretrain.encoders.vision import VisionConfig, VisionEncoder
+from pretrain.models.initial import load_initial
 
 
 class ModelConfig(RecipeTable):
@@ -31,11 +32,30 @@ class ModelConfig(RecipeTable):
     projection_width: int = Field(ge=2)
     """Width D of the shared space."""
     initial_scale: float = Field(gt=0)
-    """Factor of the cosines in the logits at the start; CLIP: 1 / 0.07 = 14.2857."""
+    """Factor of the cosines in the logits at the start; CLIP: 1 / 0.07 = 14.2857, SigLIP: 10."""
+    initial_bias: float | None = None
+    """Added to the logits at the start, and learned; SigLIP: -10. None: there is no bias."""
+    init: str | None = None
+    """A local folder of a transformers CLIPModel or SiglipModel, to begin with its weights; none begins at random."""
+
+    @model_validator(mode="after")
+    def _towers_go_together(self) -> ModelConfig:
+        pooled = (self.vision.pooling, self.text.pooling)
+        if pooled not in (("class", "end"), ("attention", "last")):
+            raise ValueError(
+                f"vision.pooling {pooled[0]!r} with text.pooling {pooled[1]!r} is no model that transformers opens; "
+                "take 'class' with 'end' (CLIP), or 'attention' with 'last' (SigLIP)"
+            )
+        if self.vision.pooling == "attention" and self.vision.width != self.projection_width:
+            raise ValueError(
+                f"vision.pooling 'attention' has no projection, so projection_width {self.projection_width} "
+                f"must be vision.width {self.vision.width}"
+            )
+        return self
 
 
 class DualEncoder(nn.Module):
-    """Image encoder, text encoder and the learned logarithm t of the logit scale."""
+    """Image encoder, text encoder, the learned logarithm t of the logit scale and, where asked for, a logit bias."""
 
     def __init__(self, config: ModelConfig, vocabulary: Vocabulary) -> None:
         super().__init__()
@@ -43,6 +63,10 @@ class DualEncoder(nn.Module):
         self.text = TextEncoder(config.text, vocabulary, config.projection_width)
         # One element, not none: DeepSpeed 0.19.8 cannot broadcast a parameter without dims.
         self.logit_scale = nn.Parameter(torch.tensor([math.log(config.initial_scale)]))
+        bias = config.initial_bias
+        self.logit_bias = None if bias is None else nn.Parameter(torch.tensor([bias]))
+        if config.init is not None:
+            load_initial(self, config.init)
 
     def forward(self, inputs: Inputs) -> Features:
         """Features of what is given; a side that is None is skipped.
@@ -51,7 +75,9 @@ class DualEncoder(nn.Module):
         """
         image_BD = None if inputs.images_BCHW is None else unit_rows(self.vision(inputs.images_BCHW))
         text_BD = None if inputs.tokens_BL is None else unit_rows(self.text(inputs.tokens_BL))
-        return Features(image_BD, text_BD, _at_least_float32(self.logit_scale).exp().squeeze(0))
+        scale = _at_least_float32(self.logit_scale).exp().squeeze(0)
+        bias = None if self.logit_bias is None else _at_least_float32(self.logit_bias).squeeze(0)
+        return Features(image_BD, text_BD, scale, bias)
 
 
 def unit_rows(rows_BD: Tensor) -> Tensor:

@@ -51,3 +51,43 @@ class _GatherRows(torch.autograd.Function):
         dist.all_reduce(total_GD, op=dist.ReduceOp.SUM)
         start = rank() * context.num_rows
         return total_GD[start : start + context.num_rows]
+
+
+class Ranks:
+    """The ranks as a loss in tiles meets them: one rank's rows at a time, by broadcast and reduction."""
+
+    def size(self) -> int:
+        """Number of ranks."""
+        return world_size()
+
+    def rank(self) -> int:
+        """This process among them."""
+        return rank()
+
+    def gather(self, values_B: Tensor) -> Tensor:
+        """The entries of all ranks in rank order."""
+        return gather_constants(values_B)
+
+    def rows_of(self, other: int, rows_BD: Tensor) -> Tensor:
+        """The rows that rank `other` gave; every rank gives its own."""
+        if self.size() == 1:
+            return rows_BD
+        found_BD = rows_BD.contiguous() if other == self.rank() else torch.empty_like(rows_BD)
+        dist.broadcast(found_BD, src=other)
+        return found_BD
+
+    def sum_for(self, other: int, grad_BD: Tensor) -> Tensor:
+        """On rank `other` the sum of what all ranks gave; of no use elsewhere."""
+        if self.size() > 1:
+            dist.reduce(grad_BD, dst=other)
+        return grad_BD
+
+    def log_sum(self, parts: Tensor) -> Tensor:
+        """log of the sum over ranks of exp(parts), elementwise, with the maximum taken out."""
+        if self.size() == 1:
+            return parts
+        most = parts.clone()
+        dist.all_reduce(most, op=dist.ReduceOp.MAX)
+        total = (parts - most).exp_()
+        dist.all_reduce(total)
+        return total.log_().add_(most)

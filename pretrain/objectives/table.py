@@ -9,9 +9,10 @@ from pretrain.objectives.infonce import InfoNCE, InfoNCEConfig
 from pretrain.objectives.masked_words import MaskedWords, MaskedWordsConfig
 from pretrain.objectives.matching import Matching, MatchingConfig
 from pretrain.objectives.objective import Objectives
+from pretrain.objectives.sigmoid import Sigmoid, SigmoidConfig
 from pretrain.tokenize import WordTable
 
-OBJECTIVES = {"infonce": InfoNCE, "matching": Matching, "masked_words": MaskedWords}
+OBJECTIVES = {"infonce": InfoNCE, "sigmoid": Sigmoid, "matching": Matching, "masked_words": MaskedWords}
 """Name of a table under `[objective]` -> what it makes."""
 HIDE_WORDS = ("masked_words",)
 """Those that must know how words lie in tokens."""
@@ -21,6 +22,7 @@ class ObjectiveConfig(RecipeTable):
     """Objectives by name; those that have a table add up, each times its `weight`."""
 
     infonce: InfoNCEConfig | None = None
+    sigmoid: SigmoidConfig | None = None
     matching: MatchingConfig | None = None
     masked_words: MaskedWordsConfig | None = None
 

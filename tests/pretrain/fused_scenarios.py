@@ -96,7 +96,6 @@ def trajectories(names, stages, steps):
 
     from pretrain.zero import ZeroEngine
 
-    dist.init_process_group("gloo")
     found = {}
     for name in names:
         objective, _ = objective_of(name)

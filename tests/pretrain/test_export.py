@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.errors import RecipeError
 from pipeline.shard.reader import ShardReader
 from pipeline.store import Store
 from pretrain.batch import Inputs
@@ -18,12 +19,26 @@ from pretrain.zero import consolidated
 
 
 @pytest.fixture(scope="module")
-def run(scenes, settings_of, ranks_once, tmp_path_factory):
-    """A short run in bf16 over two ranks: masters are float32, and the export holds the masters."""
-    folder = str(tmp_path_factory.mktemp("export") / "run")
-    settings = settings_of(scenes, precision="bf16", zero__stage=2, steps=4, model__vision__activation="quick_gelu")
-    ranks_once("trains", 2, jobs=[(settings, folder)])
-    return Store(folder)
+def runs(scenes, settings_of, ranks_once, tmp_path_factory):
+    """Short runs in bf16 over two ranks: masters are float32, and the export holds the masters."""
+    folder = tmp_path_factory.mktemp("export")
+    short = {"precision": "bf16", "zero__stage": 2, "steps": 4}
+    siglip = {
+        "model__vision__pooling": "attention",
+        "model__text__pooling": "last",
+        "model__text__activation": "gelu_pytorch_tanh",
+        "model__initial_bias": -10.0,
+        "objective": {"sigmoid": {"false_negatives": "mask"}},
+    }
+    changes = {"clip": {"model__vision__activation": "quick_gelu"}, "siglip": siglip}
+    jobs = [(settings_of(scenes, **short, **changes[kind]), str(folder / kind)) for kind in changes]
+    ranks_once("trains", 2, jobs=jobs)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["clip", "siglip"])
+def run(request, runs):
+    return Store(str(runs / request.param))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +55,7 @@ def trained(run):
 
 
 def test_logits_from_bytes_and_words_equal_the_trained_models(run, trained, scenes):
-    from transformers import AutoTokenizer, CLIPModel
+    from transformers import AutoModel, AutoTokenizer
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     examples = ShardReader(scenes, "validation").read(range(24))
@@ -50,15 +65,19 @@ def test_logits_from_bytes_and_words_equal_the_trained_models(run, trained, scen
         images = stack_images([centred(decoded(example), 16) for example in examples])
         features = model(Inputs(images, our_tokenizer(texts)))
         ours = features.scale * features.image_BD @ features.text_BD.T
+        ours = ours if features.bias is None else ours + features.bias
 
     folder = run.path("export")
-    clip, tokenizer = CLIPModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    opened, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    is_siglip = features.bias is not None
+    assert type(opened).__name__ == ("SiglipModel" if is_siglip else "CLIPModel")
     processor = CLIPImageProcessorPil.from_pretrained(folder)
     pictures = [Image.open(io.BytesIO(example.media)) for example in examples]
     inputs = dict(processor(images=pictures, return_tensors="pt"))
-    inputs |= dict(tokenizer(texts, padding=True, truncation=True, return_tensors="pt"))
+    inputs |= dict(tokenizer(texts, padding="max_length" if is_siglip else True, truncation=True, return_tensors="pt"))
+    names = ("input_ids", "pixel_values") if is_siglip else ("input_ids", "attention_mask", "pixel_values")
     with torch.no_grad():
-        theirs = clip(**{name: inputs[name] for name in ("input_ids", "attention_mask", "pixel_values")})
+        theirs = opened(**{name: inputs[name] for name in names})
     error = (theirs.logits_per_image - ours).abs().max()
     assert ours.shape == (24, 26)
     assert ours.std() > 1e-2, "the logits say nothing"
@@ -77,3 +96,23 @@ def test_the_folder_holds_safetensors_and_nothing_pickled(run):
     names = set(run.list("export"))
     wanted = {"config.json", "model.safetensors", "preprocessor_config.json", "README.md"}
     assert wanted | {"tokenizer.json", "tokenizer_config.json"} == names
+
+
+def test_a_run_begins_with_the_weights_of_a_folder(run, trained):
+    """`model.init` takes an export back, whatever class it is of."""
+    recipe = stored_recipe(run)
+    again = recipe.model_copy(update={"model": recipe.model.model_copy(update={"init": run.path("export")})})
+    model, tokenizer = trained
+    found = fresh_model(again, tokenizer.vocabulary).state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in model.state_dict().items())
+
+
+def test_weights_of_another_size_are_refused_by_name(run, trained):
+    recipe = stored_recipe(run)
+    text = recipe.model.text.model_copy(update={"context_tokens": 9})
+    changed = recipe.model.model_copy(update={"init": run.path("export"), "text": text})
+    with pytest.raises(RecipeError, match=r"position_embedding.*\(16, 16\).*\(9, 16\)"):
+        fresh_model(recipe.model_copy(update={"model": changed}), trained[1].vocabulary)
+    nowhere = recipe.model.model_copy(update={"init": "nowhere"})
+    with pytest.raises(RecipeError, match="model.init nowhere"):
+        fresh_model(recipe.model_copy(update={"model": nowhere}), trained[1].vocabulary)

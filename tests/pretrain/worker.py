@@ -1,9 +1,11 @@
 """One rank of a test: python worker.py SCENARIO FOLDER. Its result goes to FOLDER/<rank>.pt."""
 
+import contextlib
 import json
 import os
 import signal
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -11,13 +13,13 @@ import torch
 import torch.distributed as dist
 
 from pipeline.errors import PairmillError
+from pretrain.world import joined
 
 
 def trains(jobs):
     """Run train_func for each (recipe, run) in a standing process group; an error of ours becomes its text."""
     from pretrain.train import train_func
 
-    dist.init_process_group("gloo")
     results = []
     for recipe, run in jobs:
         try:
@@ -36,7 +38,6 @@ def breaks_and_resumes(jobs, after_steps):
     from pretrain.train import train_func
     from pretrain.zero import ZeroEngine
 
-    dist.init_process_group("gloo")
     clamp = ZeroEngine.clamp
     for recipe, whole, broken in jobs:
         steps = 0
@@ -68,7 +69,6 @@ def recalls(url, block):
     from pretrain.evals.retrieval import EvalConfig, Transforms, embed_split
     from pretrain.evals.retrieval import recalls as recalls_of
     from pretrain.models.parallel import unit_rows
-    from pretrain.world import joined
 
     generator = torch.Generator().manual_seed(0)
     pixels, words = torch.randn(3 * 16 * 16, 8, generator=generator), torch.randn(40, 8, generator=generator)
@@ -112,35 +112,52 @@ def stopped(recipe, run, at_step):
     return train_func({"recipe": recipe, "run": run})
 
 
-def contrast(dtypes):
-    """Loss and averaged gradients of two linear towers and the scale, with and without gradient through the gather."""
-    dist.init_process_group("gloo")
-    return {
-        (dtype, gather): _contrast(getattr(torch, dtype), gather) for dtype in dtypes for gather in ("with", "without")
-    }
+def contrast(dtypes, losses):
+    """Loss and averaged gradients of two linear towers, the scale and the bias, for every dtype and loss."""
+    return {(dtype, loss): _contrast(getattr(torch, dtype), loss) for dtype in dtypes for loss in losses}
 
 
-def _contrast(dtype, gather):
+def _contrast(dtype, loss):
     from pretrain.batch import Features
     from pretrain.models.parallel import unit_rows
-    from pretrain.objectives import infonce as module
-    from pretrain.objectives.gather import gather_constants, gather_rows
+    from pretrain.objectives.infonce import infonce
+    from pretrain.objectives.sigmoid import sigmoid
+    from pretrain.objectives.tiled import PairIds, Tiling
 
-    module.gather_rows = gather_rows if gather == "with" else lambda rows: gather_constants(rows.detach())
     inputs, image_weight, text_weight, log_scale, ids = toy_problem(dtype)
-    rows = slice(
-        dist.get_rank() * len(ids) // dist.get_world_size(), (dist.get_rank() + 1) * len(ids) // dist.get_world_size()
-    )
-    image = unit_rows(inputs[0][rows] @ image_weight)
-    text = unit_rows(inputs[1][rows] @ text_weight)
-    pair_ids = module.PairIds(ids[rows], ids[rows] // 3)
-    loss = module.infonce(Features(image, text, log_scale.exp()), pair_ids).total
-    loss.backward()
-    found = [loss.detach().clone(), image_weight.grad, text_weight.grad, log_scale.grad]
-    for value in found:
-        dist.all_reduce(value)
-        value /= dist.get_world_size()
+    bias = torch.tensor(-1.5, dtype=dtype, requires_grad=True)
+    size = len(ids) // dist.get_world_size()
+    rows = slice(dist.get_rank() * size, (dist.get_rank() + 1) * size)
+    image, text = unit_rows(inputs[0][rows] @ image_weight), unit_rows(inputs[1][rows] @ text_weight)
+    features = Features(image, text, log_scale.exp(), bias)
+    pair_ids, losses = PairIds(ids[rows], ids[rows] // 3), {"infonce": infonce, "sigmoid": sigmoid}
+    if loss == "without":
+        value = _keys_without_gradient(features, pair_ids)
+    else:
+        value = losses[loss](features, pair_ids, Tiling(5)).total
+    value.backward()
+    found = [value.detach().clone(), image_weight.grad, text_weight.grad, log_scale.grad]
+    found += [bias.grad] if loss == "sigmoid" else []
+    for each in found:
+        dist.all_reduce(each)
+        each /= dist.get_world_size()
     return found
+
+
+def _keys_without_gradient(features, ids):
+    """InfoNCE as many write it: own rows against columns that are constants."""
+    from torch.nn import functional
+
+    from pretrain.objectives.gather import gather_constants, rank
+
+    targets = torch.arange(len(ids.image_B)) + rank() * len(ids.image_B)
+    same = torch.zeros(len(targets), len(targets) * dist.get_world_size(), dtype=torch.bool)
+    for own in (ids.image_B, ids.text_B):
+        same |= own[:, None] == gather_constants(own)
+    same[torch.arange(len(targets)), targets] = False
+    sides = ((features.image_BD, features.text_BD), (features.text_BD, features.image_BD))
+    logits = [features.scale * left @ gather_constants(right.detach()).T for left, right in sides]
+    return sum(functional.cross_entropy(each.masked_fill(same, -torch.inf), targets) for each in logits) / 2
 
 
 def toy_problem(dtype):
@@ -155,7 +172,6 @@ def toy_problem(dtype):
 
 def zero_trajectories(stages, steps):
     """Parameters after every few steps of each ZeRO stage, and what the stage's engine says of them."""
-    dist.init_process_group("gloo")
     return {stage: _trajectory(stage, steps) for stage in stages}
 
 
@@ -189,9 +205,9 @@ def _zero_step(engine, step):
 
 def clamped(cases):
     """After one step and a clamp from above the range: master, working copy at the next forward, saved state."""
+    from pretrain.batch import Inputs
     from pretrain.zero import ZeroEngine, consolidated
 
-    dist.init_process_group("gloo")
     found = {}
     for stage, precision, folder in cases:
         model = tiny_model()
@@ -202,7 +218,7 @@ def clamped(cases):
         before = engine.full_state().get("logit_scale")
         engine.clamp("logit_scale", 0.0, LOG_100)
         images, tokens = tiny_batch(1)
-        working = float(engine.embed(images, tokens).scale)
+        working = float(engine.answer(Inputs(images, tokens)).scale)
         master = engine.full_state()
         _save_together(engine, Path(folder))
         loaded = ZeroEngine(tiny_model(), engine_settings(stage, precision), torch.device("cpu"))
@@ -283,14 +299,31 @@ def fused(of, **arguments):
     return getattr(fused_scenarios, of)(**arguments)
 
 
+JOIN_THEMSELVES = ("recalls", "stopped")
+
+
 def main():
     warnings.simplefilter("error", ResourceWarning)
     scenario, folder = sys.argv[1], Path(sys.argv[2])
     arguments = json.loads((folder / "arguments.json").read_text())
-    result = globals()[scenario](**arguments)
+    with contextlib.nullcontext() if scenario in JOIN_THEMSELVES else joined():
+        result = globals()[scenario](**arguments)
     torch.save(result, folder / f"{os.environ['RANK']}.pt")
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    # A thread of gloo that lives on may end this process with SIGABRT, when Python ends before it has come to rest.
+    for _ in range(100):  # the system lists a thread for a moment after it was joined
+        if not gloo_threads():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the process group was left, but threads still run: {gloo_threads()}")
+
+
+def gloo_threads():
+    """Names of this process's threads that gloo started."""
+    names = []
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with contextlib.suppress(OSError):  # it has just ended
+            names.append(path.read_text().strip())
+    return [name for name in names if "gloo" in name]
 
 
 if __name__ == "__main__":

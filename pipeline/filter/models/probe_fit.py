@@ -30,6 +30,7 @@ from pipeline.errors import AskedWrongly, nearest
 from pipeline.filter.embeddings import read_embeddings
 from pipeline.filter.models.probe import METADATA, sigmoid
 from pipeline.record import key_fraction
+from pipeline.shuffle import read_parquet
 from pipeline.store import Store
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -139,8 +140,7 @@ def read_labelled(dataset: Store, labels: Path, scorer: str, which: Which) -> La
         raise AskedWrongly(f"{dataset.url}: {scorer} embedded its parts by different checkpoints. Score it again.")
     found: dict[str, tuple[np.ndarray, float]] = {}
     for part in commits:
-        with dataset.open(f"scores/{scorer}/{part}.parquet") as stream:
-            keys = pq.read_table(stream, columns=["key"]).column("key").to_pylist()
+        keys = read_parquet(dataset, f"scores/{scorer}/{part}.parquet", ["key"]).column("key").to_pylist()
         rows = [row for row, key in enumerate(keys) if key in wanted and key not in found]
         if rows:
             vectors = np.asarray(read_embeddings(dataset, scorer, part, which)[rows], np.float32)

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import RecipeError, nearest
+from pipeline.filter.embeddings import as_matrix
 from pipeline.filter.models.checkpoint import Checkpoint
 from pipeline.filter.named_file import content_sha256
 from pipeline.recipe import RecipeTable
@@ -87,8 +88,7 @@ class CentroidsScore:
         centroids = _load(self.paths[0], "centroids").astype(np.float32, copy=False)
         is_target = np.zeros(len(centroids), bool)
         is_target[_load(self.paths[1], "targets")] = True
-        lists = table.column(0).combine_chunks()
-        rows = np.asarray(lists.flatten(), np.float32).reshape(len(lists), centroids.shape[1])
+        rows = as_matrix(table.column(0)).astype(np.float32)
         best, similarity = np.zeros(len(rows), np.int32), np.full(len(rows), np.nan, np.float32)
         block = max(1, _BLOCK_VALUES // len(centroids))
         for start in range(0, len(rows), block):

@@ -21,6 +21,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.filter.decode import Undecodable, rgb
+from pipeline.filter.embeddings import as_lists
 from pipeline.filter.models.checkpoint import Checkpoint, Preprocessing
 from pipeline.filter.models.dual_encoder import Device, Dtype, DualEncoder, prepared_image
 from pipeline.filter.ranges import ranged
@@ -119,8 +120,8 @@ class ClipScore:
         return pa.table(
             {
                 "similarity": pa.array(similarity.clip(-1, 1), pa.float32(), mask=nothing),
-                "image": _lists(image),
-                "text": _lists(text),
+                "image": as_lists(image.astype(np.float16)),
+                "text": as_lists(text.astype(np.float16)),
             }
         )
 
@@ -177,7 +178,3 @@ def decoded(media: Sequence[Any], how: Preprocessing, threads: int) -> tuple[np.
 def _chunks(tokens: dict[str, np.ndarray], rows: int) -> list[dict[str, np.ndarray]]:
     count = len(next(iter(tokens.values())))
     return [{name: ids[at : at + rows] for name, ids in tokens.items()} for at in range(0, count, rows)]
-
-
-def _lists(rows: np.ndarray) -> pa.FixedSizeListArray:
-    return pa.FixedSizeListArray.from_arrays(pa.array(rows.astype(np.float16).reshape(-1)), rows.shape[1])

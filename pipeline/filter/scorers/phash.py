@@ -16,13 +16,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import simplejpeg
 from PIL import Image
 
-from pipeline.filter.decode import Undecodable, rgb
+from pipeline.filter.decode import Undecodable, native_planes, rgb
 from pipeline.filter.ranges import ranged
 from pipeline.jpeg import native
-from pipeline.jpeg.native import Window
 from pipeline.recipe import RecipeTable
 from pipeline.stage import Resources
 
@@ -81,17 +79,8 @@ class PhashScore:
 
 def grey_plane(body: bytes) -> np.ndarray:
     """The image as uint8 [32, 32] of luma. Raises: Undecodable."""
-    if body[:2] == b"\xff\xd8" and native.is_built():
-        try:
-            height, width, color, _ = simplejpeg.decode_jpeg_header(body)
-        except ValueError as error:
-            raise Undecodable(str(error)) from None
-        if color in ("Gray", "YCbCr"):
-            window = Window(0, 0, width, height, SIDE, SIDE)
-            planes = native.shrink(body, (width, height), window, color == "Gray")
-            if planes is not None:
-                return planes.luma
-    return shrunk(Image.fromarray(rgb(body)))
+    planes = native_planes(body, lambda width, height: (SIDE, SIDE))
+    return shrunk(Image.fromarray(rgb(body))) if planes is None else planes.luma
 
 
 def shrunk(image: Image.Image) -> np.ndarray:

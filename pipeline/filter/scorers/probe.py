@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import RecipeError, nearest
+from pipeline.filter.embeddings import as_matrix
 from pipeline.filter.models.checkpoint import Checkpoint
 from pipeline.filter.models.probe import Activation, Output, Probe, ProbeFile
 from pipeline.filter.ranges import ranged
@@ -103,9 +104,9 @@ class ProbeScore:
         """Rows in batches, so that the layers' outputs stay small."""
         columns = {}
         for name, settings in self.config.items():
-            column = table.column(f"{settings.embeddings}.{settings.of}")
-            found = [_applied(self._probes[name], batch) for batch in _batches(column)]
-            values = np.concatenate([np.empty(0, np.float32), *found])
+            rows = as_matrix(table.column(f"{settings.embeddings}.{settings.of}"))
+            batches = (rows[at : at + BATCH_ROWS] for at in range(0, len(rows), BATCH_ROWS))
+            values = np.concatenate([np.empty(0, np.float32), *map(self._probes[name], batches)])
             columns[name] = pa.array(values, pa.float32(), mask=~np.isfinite(values))
         return pa.table(columns, schema=self.writes)
 
@@ -117,13 +118,3 @@ class ProbeScore:
 def _file(name: str, table: ProbeScoreConfig) -> ProbeFile:
     url = table.weights if "://" in table.weights else os.path.abspath(table.weights)
     return ProbeFile(url, f"score.probe.{name}.weights")
-
-
-def _batches(column: pa.ChunkedArray) -> list[pa.Array]:
-    lists = column.combine_chunks()
-    return [lists.slice(at, BATCH_ROWS) for at in range(0, len(lists), BATCH_ROWS)]
-
-
-def _applied(probe: Probe, lists: pa.FixedSizeListArray) -> np.ndarray:
-    rows = np.asarray(lists.flatten()).reshape(len(lists), -1)
-    return probe(rows)

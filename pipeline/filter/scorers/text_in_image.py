@@ -26,6 +26,7 @@ from pydantic import Field
 
 from pipeline.errors import RecipeError
 from pipeline.filter.decode import Pixels, Undecodable, rgb
+from pipeline.filter.embeddings import as_matrix
 from pipeline.filter.models import ocr
 from pipeline.filter.models.dual_encoder import DualEncoder, prepared_image
 from pipeline.filter.models.ocr import TextBox, TextReader
@@ -138,7 +139,9 @@ class TextInImageScore:
         return pa.table(columns, schema=self.writes)
 
     def _masked_similarity(self, table: pa.Table, seen: list[Seen | None]) -> list[float | None]:
-        image, text = (_rows(table.column(f"{self.config.embeddings}.{side}")) for side in ("image", "text"))
+        image, text = (
+            as_matrix(table.column(f"{self.config.embeddings}.{side}")).astype(np.float32) for side in ("image", "text")
+        )
         masked = [row for row, one in enumerate(seen) if one is not None and one.masked is not None]
         if masked:
             image[masked] = self._embed([seen[row].masked for row in masked])  # type: ignore[union-attr]
@@ -224,8 +227,3 @@ def boxes_of_regions(row: dict[str, Any]) -> list[TextBox] | None:
             corners = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]], np.float32) * (across, down)
             boxes.append(TextBox(corners.astype(np.float32), region["text"] or ""))
     return boxes
-
-
-def _rows(column: pa.ChunkedArray) -> np.ndarray:
-    lists = column.combine_chunks()
-    return np.asarray(lists.flatten()).reshape(len(lists), -1).astype(np.float32)

@@ -23,7 +23,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from pipeline.commit import Commit, read_commit
@@ -32,9 +31,8 @@ from pipeline.errors import DatasetError, RecipeError
 from pipeline.filter.ranges import ranged
 from pipeline.filter.score import Scorer
 from pipeline.recipe import RecipeTable
-from pipeline.shuffle import local_parquet
+from pipeline.shuffle import local_parquet, read_parquet, spread
 from pipeline.stage import Made, Part, Resources, Workspace
-from pipeline.store import Store
 
 NEEDS = "concepts"
 """The scorer whose matches are balanced."""
@@ -79,7 +77,7 @@ class CountStage:
 
     def make(self, part: Part, work: Workspace) -> Made:
         """Write `entry, count` of the entries that occur."""
-        matches = _read(work.dataset, f"scores/{NEEDS}/{part.id}.parquet").column("matches")
+        matches = read_parquet(work.dataset, f"scores/{NEEDS}/{part.id}.parquet").column("matches")
         entries, counts = np.unique(pc.list_flatten(matches).to_numpy(), return_counts=True)
         table = pa.table({"entry": pa.array(entries, pa.int32()), "count": pa.array(counts, pa.int64())})
         name = f"shuffle/{self.name}/{part.id}.parquet"
@@ -105,7 +103,7 @@ class TotalStage:
         total = np.zeros(0, np.int64)
         rows = 0
         for _, counted in part.inputs:
-            table = _read(work.dataset, f"shuffle/{CountStage.name}/{counted}.parquet")
+            table = read_parquet(work.dataset, f"shuffle/{CountStage.name}/{counted}.parquet")
             entries = table.column("entry").to_numpy()
             if len(entries) and entries[-1] >= len(total):
                 total = np.append(total, np.zeros(int(entries[-1]) + 1 - len(total), np.int64))
@@ -139,8 +137,8 @@ class BalanceStage:
         commit = read_commit(work.dataset, TotalStage.name, "all")
         if commit is None:
             raise DatasetError(f"{work.dataset.url}: {TotalStage.name} is not committed. Run the score stage again.")
-        totals = _read(work.dataset, commit.file(".parquet"))
-        rows = _read(work.dataset, f"scores/{NEEDS}/{part.id}.parquet")
+        totals = read_parquet(work.dataset, commit.file(".parquet"))
+        rows = read_parquet(work.dataset, f"scores/{NEEDS}/{part.id}.parquet")
         matches = rows.column("matches").combine_chunks()
         entries = matches.flatten().to_numpy()
         sizes = pc.fill_null(pc.list_value_length(matches), 0).to_numpy()
@@ -187,12 +185,5 @@ def draws(bases: np.ndarray, entries: np.ndarray) -> np.ndarray:
     Source: Steele et al. 2014, Fast Splittable Pseudorandom Number Generators.
     """
     with np.errstate(over="ignore"):
-        x = bases + (entries.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((x ^ (x >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) / 2**53
-
-
-def _read(dataset: Store, name: str) -> pa.Table:
-    with dataset.open(name) as stream:
-        return pq.read_table(stream)
+        drawn = spread(bases + (entries.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
+    return (drawn >> np.uint64(11)).astype(np.float64) / 2**53

@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.commit import Commit
 from pipeline.engine import Engine
@@ -25,15 +24,7 @@ from pipeline.filter.ranges import ranged
 from pipeline.filter.steps.components import read_edges
 from pipeline.filter.steps.facts import StepFacts
 from pipeline.filter.steps.groups import groups
-from pipeline.shuffle import (
-    BUCKET_ROWS,
-    Gather,
-    Scatter,
-    bucket_bits,
-    read_bucket,
-    shuffle,
-    spread,
-)
+from pipeline.shuffle import BUCKET_ROWS, Gather, Scatter, bucket_bits, read_bucket, read_gathered, shuffle, spread
 from pipeline.stage import Made, Part, Workspace
 
 COLUMNS = pa.schema([("cluster", pa.uint64()), ranged("copies", pa.int64(), 1), ranged("rank", pa.int64(), 0)])
@@ -147,9 +138,7 @@ class ClusterScatter(Scatter):
 
     def rows(self, part: Part, work: Workspace) -> pa.Table:
         """The joined rows of one bucket."""
-        stage, bucket = part.inputs[0]
-        with work.dataset.open(f"shuffle/{stage}/gather/{bucket}.parquet") as stream:
-            table = pq.read_table(stream)
+        table = read_gathered(work.dataset, *part.inputs[0])
         return table.append_column("order", pa.array(spread(table.column("cluster").to_numpy())))
 
 

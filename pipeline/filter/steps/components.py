@@ -23,12 +23,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.commit import Commit, read_commit
 from pipeline.engine import Engine
 from pipeline.errors import DatasetError
-from pipeline.shuffle import BUCKET_ROWS, Gather, Scatter, bucket_bits, local_parquet, shuffle, spread
+from pipeline.shuffle import BUCKET_ROWS, Gather, Scatter, bucket_bits, local_parquet, read_parquet, shuffle, spread
 from pipeline.stage import Made, Part, Resources, Workspace
 from pipeline.store import Store
 
@@ -83,8 +82,7 @@ def read_edges(dataset: Store, stage: str, part: str) -> pa.Table:
     commit = read_commit(dataset, stage, part)
     if commit is None:
         raise DatasetError(f"{dataset.url}: {stage} part {part} is not committed. Run it again.")
-    with dataset.open(commit.file(".parquet")) as stream:
-        return pq.read_table(stream, columns=EDGES.names)
+    return read_parquet(dataset, commit.file(".parquet"), EDGES.names)
 
 
 def stars(node: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

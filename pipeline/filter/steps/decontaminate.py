@@ -20,7 +20,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
 from pipeline.commit import Commit
@@ -30,11 +29,11 @@ from pipeline.filter.embeddings import read_embeddings, read_npy
 from pipeline.filter.ranges import ranged
 from pipeline.filter.score import Scorer
 from pipeline.filter.steps.evals import EvalSet, HashEvals, check_eval_set, read_evals
+from pipeline.filter.steps.facts import raw_rows
 from pipeline.filter.steps.hamming import BITS
 from pipeline.filter.steps.spherical import exact_cosines
 from pipeline.recipe import RecipeTable
-from pipeline.record import Status
-from pipeline.shuffle import local_parquet
+from pipeline.shuffle import local_parquet, read_parquet
 from pipeline.stage import Made, Part, Resources, Workspace
 
 NEEDS = "phash"
@@ -116,9 +115,8 @@ class Decontaminate:
 
     def make(self, part: Part, work: Workspace) -> Made:
         """The facts of one part; nulls where nothing was fetched."""
-        with work.dataset.open(f"raw/{part.id}.parquet") as stream:
-            raw = pq.read_table(stream, columns=["key", "outcome"])
-        fetched = pc.equal(raw.column("outcome"), Status.SUCCESS.value)
+        raw = raw_rows(work.dataset, part.id)
+        fetched = raw.column("fetched")
         sets = {config.name: read_evals(work, config.name) for config in self.config.sets}
         names = [f"{name}/{image}" for name, table in sets.items() for image in table.column("name").to_pylist()]
         columns = self._by_hash(part, work, pa.concat_tables(sets.values()), names)
@@ -129,8 +127,7 @@ class Decontaminate:
         return Made({f"scores/decontaminate/{part.id}.parquet": local}, raw.num_rows, raw.num_rows)
 
     def _by_hash(self, part: Part, work: Workspace, evals: pa.Table, names: Sequence[str]) -> dict[str, pa.Array]:
-        with work.dataset.open(f"scores/{NEEDS}/{part.id}.parquet") as stream:
-            score = pq.read_table(stream, columns=["hash", "contrast"])
+        score = read_parquet(work.dataset, f"scores/{NEEDS}/{part.id}.parquet", ["hash", "contrast"])
         rows, images = self._compared(score), self._compared(evals)
         hashes = [table.column("hash").take(at).to_numpy() for table, at in ((score, rows), (evals, images))]
         distance, place = nearest_hashes(*hashes)

@@ -15,14 +15,25 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from pydantic import Field
 
 from pipeline.commit import Commit
 from pipeline.engine import Engine
+from pipeline.filter.steps.facts import raw_rows
 from pipeline.filter.steps.groups import groups, place
 from pipeline.recipe import RecipeTable
 from pipeline.record import Status
-from pipeline.shuffle import BUCKET_ROWS, Gather, Scatter, bucket_bits, gathered_rows_of, local_parquet, shuffle
+from pipeline.shuffle import (
+    BUCKET_ROWS,
+    Gather,
+    Scatter,
+    bucket_bits,
+    gathered_rows_of,
+    local_parquet,
+    order_of,
+    read_parquet,
+    shuffle,
+)
 from pipeline.stage import Made, Part, Resources, Workspace
 
 KINDS = ("key", "medium", "pair", "url")
@@ -35,7 +46,7 @@ KIND_KEY, KIND_MEDIUM, KIND_URL = range(3)
 class DuplicatesConfig(RecipeTable):
     """The `[score.duplicates]` table."""
 
-    bucket_rows: int = BUCKET_ROWS
+    bucket_rows: int = Field(default=BUCKET_ROWS, ge=1)
     """Rows one worker compares at once; memory is about 300 bytes each. Never changes the result."""
 
 
@@ -47,8 +58,8 @@ class DuplicatesScatter(Scatter):
 
     def rows(self, part: Part, work: Workspace) -> pa.Table:
         """key, part, row, what is compared (`value`), and for media the hash of the texts."""
-        with work.dataset.open(f"raw/{part.id}.parquet") as stream:
-            table = pq.read_table(stream, columns=["key", "outcome", "sha256", "texts", "url"])
+        columns = ["key", "outcome", "sha256", "texts", "url"]
+        table = read_parquet(work.dataset, f"raw/{part.id}.parquet", columns)
         row = pa.array(np.arange(table.num_rows, dtype=np.int64))
         table = table.append_column("row", row).filter(pc.equal(table.column("outcome"), Status.SUCCESS.value))
         of_url = table.filter(pc.is_valid(table.column("url")))
@@ -102,10 +113,8 @@ class DuplicatesStage:
 
     def make(self, part: Part, work: Workspace) -> Made:
         """Place the gathered facts of one part at their rows."""
-        with work.dataset.open(f"raw/{part.id}.parquet") as stream:
-            raw = pq.read_table(stream, columns=["key", "outcome"])
-        keys = raw.column("key")
-        fetched = pc.equal(raw.column("outcome"), Status.SUCCESS.value)
+        raw = raw_rows(work.dataset, part.id)
+        keys, fetched = raw.column("key"), raw.column("fetched")
         found = gathered_rows_of(work.dataset, self.gather, part.id)
         by_key, by_medium, by_url = (
             found.filter(pc.equal(found.column("kind"), kind)) for kind in (KIND_KEY, KIND_MEDIUM, KIND_URL)
@@ -147,7 +156,7 @@ def _compared(part: str, table: pa.Table, kind: int, column: str, pairs: list[by
     values, rows = table.column(column).to_pylist(), table.num_rows
     return pa.table(
         {
-            "order": pa.array([_order(value) for value in values], pa.uint64()),
+            "order": pa.array([order_of(value) for value in values], pa.uint64()),
             "key": table.column("key"),
             "part": pa.array([part] * rows, pa.string()),
             "row": table.column("row"),
@@ -156,10 +165,6 @@ def _compared(part: str, table: pa.Table, kind: int, column: str, pairs: list[by
             "pair": pa.array(pairs, pa.binary()),
         }
     )
-
-
-def _order(value: str) -> int:
-    return int.from_bytes(hashlib.blake2b(value.encode(), digest_size=8).digest(), "big")
 
 
 def _text_hash(texts: Sequence[dict[str, str | None]]) -> bytes:

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from pipeline.errors import RecipeError
@@ -23,7 +22,7 @@ from pipeline.filter.score import Scorer, ScoreStage, embeddings_of
 from pipeline.filter.scorers.phash import PhashScore, PhashScoreConfig
 from pipeline.recipe import RecipeTable
 from pipeline.record import FETCHED
-from pipeline.shuffle import local_parquet
+from pipeline.shuffle import local_parquet, read_parquet
 from pipeline.stage import Made, Part, Resources, Workspace
 from pipeline.store import Store
 
@@ -122,8 +121,7 @@ class HashEvals:
 
 def read_evals(work: Workspace, name: str) -> pa.Table:
     """name, hash and contrast of the images of one set."""
-    with work.dataset.open(f"evals/{name}.parquet") as stream:
-        return pq.read_table(stream)
+    return read_parquet(work.dataset, f"evals/{name}.parquet")
 
 
 def _as_fetched(bodies: list[bytes]) -> pa.Table:

@@ -7,12 +7,18 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.filter.steps.groups import place
 from pipeline.record import Status
-from pipeline.shuffle import Gather, gathered_rows_of, local_parquet
+from pipeline.shuffle import Gather, gathered_rows_of, local_parquet, read_parquet
 from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.store import Store
+
+
+def raw_rows(dataset: Store, part: str) -> pa.Table:
+    """`key` of every row of a raw part, and whether it was `fetched`."""
+    raw = read_parquet(dataset, f"raw/{part}.parquet", ["key", "outcome"])
+    return pa.table({"key": raw.column("key"), "fetched": pc.equal(raw.column("outcome"), Status.SUCCESS.value)})
 
 
 class StepFacts:
@@ -40,9 +46,8 @@ class StepFacts:
 
     def make(self, part: Part, work: Workspace) -> Made:
         """Nulls where nothing was fetched."""
-        with work.dataset.open(f"raw/{part.id}.parquet") as stream:
-            raw = pq.read_table(stream, columns=["key", "outcome"])
-        fetched = pc.equal(raw.column("outcome"), Status.SUCCESS.value)
+        raw = raw_rows(work.dataset, part.id)
+        fetched = raw.column("fetched")
         found = gathered_rows_of(work.dataset, self.gather, part.id)
         columns: dict[str, Any] = {"key": raw.column("key")}
         for field in self.writes:

@@ -18,7 +18,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from pipeline.commit import Commit
@@ -28,7 +27,7 @@ from pipeline.filter.steps.components import EDGES, find_components
 from pipeline.filter.steps.facts import StepFacts
 from pipeline.filter.steps.hamming import MAX_RADIUS, Banding, choose_banding, near_links
 from pipeline.recipe import RecipeTable
-from pipeline.shuffle import BUCKET_ROWS, Gather, Scatter, bucket_bits, shuffle, spread
+from pipeline.shuffle import BUCKET_ROWS, Gather, Scatter, bucket_bits, read_gathered, read_parquet, shuffle, spread
 from pipeline.stage import Part, Workspace
 
 NEEDS = "phash"
@@ -83,10 +82,9 @@ class RowScatter(Scatter):
 
     def rows(self, part: Part, work: Workspace) -> pa.Table:
         """`node` is the hash."""
-        with work.dataset.open(f"raw/{part.id}.parquet") as stream:
-            raw = pq.read_table(stream, columns=["key", "original_width", "original_height", "bytes"])
-        with work.dataset.open(f"scores/{NEEDS}/{part.id}.parquet") as stream:
-            score = pq.read_table(stream, columns=["hash", "contrast"])
+        columns = ["key", "original_width", "original_height", "bytes"]
+        raw = read_parquet(work.dataset, f"raw/{part.id}.parquet", columns)
+        score = read_parquet(work.dataset, f"scores/{NEEDS}/{part.id}.parquet", ["hash", "contrast"])
         compared = pc.greater_equal(score.column("contrast"), self.config.min_contrast)
         at = np.flatnonzero(pc.fill_null(compared, False).to_numpy())
         chosen = raw.take(at)
@@ -122,9 +120,7 @@ class HashScatter(Scatter):
 
     def rows(self, part: Part, work: Workspace) -> pa.Table:
         """Hashes by block; those with the same bits there meet."""
-        stage, bucket = part.inputs[0]
-        with work.dataset.open(f"shuffle/{stage}/gather/{bucket}.parquet") as stream:
-            hashes = pq.read_table(stream).column("hash").to_numpy()
+        hashes = read_gathered(work.dataset, *part.inputs[0]).column("hash").to_numpy()
         copies = self.banding.copies()
         blocks = np.repeat(np.arange(len(copies), dtype=np.uint8), len(hashes))
         values = np.concatenate([self.banding.value(hashes, block) for block in copies])

@@ -26,7 +26,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from pipeline.commit import Commit
@@ -35,11 +34,10 @@ from pipeline.errors import RecipeError, nearest
 from pipeline.filter.embeddings import read_embeddings
 from pipeline.filter.ranges import ranged
 from pipeline.filter.score import Scorer
-from pipeline.filter.steps.facts import StepFacts
+from pipeline.filter.steps.facts import StepFacts, raw_rows
 from pipeline.filter.steps.spherical import exact_cosines, fit, means, nearest_centroid, on_grid
 from pipeline.recipe import RecipeTable
-from pipeline.record import Status
-from pipeline.shuffle import Gather, Scatter, bucket_bits, shuffle, spread
+from pipeline.shuffle import Gather, Scatter, bucket_bits, read_gathered, shuffle, spread
 from pipeline.stage import Part, Workspace
 
 COLUMNS = pa.schema([("cluster", pa.int64()), ranged("distance", pa.float32(), 0, 1)])
@@ -172,8 +170,7 @@ class AssignScatter(Scatter):
 
     def rows(self, part: Part, work: Workspace) -> pa.Table:
         """The embeddings with their rows and the numbers of their centroids."""
-        with work.dataset.open(f"shuffle/{Centroids.name}/gather/00000.parquet") as stream:
-            centroids = _matrix(pq.read_table(stream).column("vector")).astype(np.float32)
+        centroids = _matrix(read_gathered(work.dataset, Centroids.name, "00000").column("vector")).astype(np.float32)
         embedded = _embedded(work, part.id, self.config)
         cluster = np.zeros(embedded.num_rows, np.int64)
         if embedded.num_rows and len(centroids):
@@ -271,11 +268,9 @@ def _ranking(vectors: np.ndarray, keep: str) -> np.ndarray:
 
 def _embedded(work: Workspace, part: str, config: SemanticConfig) -> pa.Table:
     """key, part, row and vector of the rows of a raw part that were fetched and embedded."""
-    with work.dataset.open(f"raw/{part}.parquet") as stream:
-        raw = pq.read_table(stream, columns=["key", "outcome"])
+    raw = raw_rows(work.dataset, part)
     vectors = read_embeddings(work.dataset, config.scorer, part, config.which)
-    fetched = pc.equal(raw.column("outcome"), Status.SUCCESS.value).to_numpy()
-    at = np.flatnonzero(fetched & ~np.isnan(vectors[:, 0]))
+    at = np.flatnonzero(raw.column("fetched").to_numpy() & ~np.isnan(vectors[:, 0]))
     return pa.table(
         {
             "key": raw.column("key").take(at),

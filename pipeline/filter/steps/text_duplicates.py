@@ -14,14 +14,12 @@ one.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from pipeline.commit import Commit
@@ -35,7 +33,7 @@ from pipeline.filter.text.minhash import Bands, band_hashes, choose_bands
 from pipeline.filter.text.shingles import BATCH_BYTES, BATCH_TEXTS, Kind, plain, shingles
 from pipeline.recipe import RecipeTable
 from pipeline.record import Status
-from pipeline.shuffle import BUCKET_ROWS, Gather, Scatter, bucket_bits, shuffle
+from pipeline.shuffle import BUCKET_ROWS, Gather, Scatter, bucket_bits, order_of, read_gathered, read_parquet, shuffle
 from pipeline.stage import Part, Stage, Workspace
 
 MAX_GROUP = 50
@@ -101,13 +99,12 @@ class TextScatter(Scatter):
 
     def rows(self, part: Part, work: Workspace) -> pa.Table:
         """Rows by `node`, the hash, with the plain `text`."""
-        with work.dataset.open(f"raw/{part.id}.parquet") as stream:
-            raw = pq.read_table(stream, columns=["key", "outcome", "texts"])
+        raw = read_parquet(work.dataset, f"raw/{part.id}.parquet", ["key", "outcome", "texts"])
         fetched = pc.equal(raw.column("outcome"), Status.SUCCESS.value).to_numpy()
         texts = [plain(chosen_text(row, self.config.which)) for row in row_texts(raw.column("texts"))]
         at = np.flatnonzero(fetched & np.array([text != "" for text in texts], bool))
         chosen = [texts[row] for row in at.tolist()]
-        nodes = np.fromiter(map(_hash, chosen), np.uint64, len(chosen))
+        nodes = np.fromiter(map(order_of, chosen), np.uint64, len(chosen))
         table = node_rows(part.id, at, raw.column("key").take(at), nodes, np.zeros(len(at), np.int64))
         return table.append_column("text", pa.array(chosen, pa.string()))
 
@@ -144,9 +141,7 @@ class BandScatter(Scatter):
 
     def rows(self, part: Part, work: Workspace) -> pa.Table:
         """Nodes by the hash of a band."""
-        stage, bucket = part.inputs[0]
-        with work.dataset.open(f"shuffle/{stage}/gather/{bucket}.parquet") as stream:
-            table = pq.read_table(stream)
+        table = read_gathered(work.dataset, *part.inputs[0])
         bands = self.config.bands()
         orders = [np.zeros(0, np.uint64)]
         nodes = [np.zeros(0, np.uint64)]
@@ -193,7 +188,3 @@ def pairs_of_groups(starts: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, 
         left.append((first + one).ravel())
         right.append((first + two).ravel())
     return np.concatenate(left), np.concatenate(right)
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.commit import Commit
 from pipeline.engine import Engine
 from pipeline.filter.media import batch_bounds
 from pipeline.filter.steps.components import EDGES
 from pipeline.filter.text.shingles import BATCH_BYTES, BATCH_TEXTS, shingles, similarities
-from pipeline.shuffle import Gather, Scatter, read_bucket, shuffle, spread
+from pipeline.shuffle import Gather, Scatter, read_bucket, read_gathered, shuffle, spread
 from pipeline.stage import Made, Part, Workspace
 
 if TYPE_CHECKING:
@@ -61,9 +60,7 @@ class PairScatter(Scatter):
 
     def rows(self, part: Part, work: Workspace) -> pa.Table:
         """The pairs of one part, as they are."""
-        stage, bucket = part.inputs[0]
-        with work.dataset.open(f"shuffle/{stage}/gather/{bucket}.parquet") as stream:
-            table = pq.read_table(stream)
+        table = read_gathered(work.dataset, *part.inputs[0])
         return table.append_column("order", pa.array(spread(table.column(self.side).to_numpy())))
 
 
@@ -81,8 +78,7 @@ class _TextJoin(Gather):
     def make(self, part: Part, work: Workspace) -> Made:
         """Read one bucket of both."""
         pairs = read_bucket(work.dataset, self.scatter, self.parts, part.facts["bucket"])
-        with work.dataset.open(f"shuffle/{self.texts.name}/gather/{part.id}.parquet") as stream:
-            texts = pq.read_table(stream)
+        texts = read_gathered(work.dataset, self.texts.name, part.id)
         return self.made(part, work, pairs.num_rows, self.join(pairs, texts), {})
 
     def join(self, pairs: pa.Table, texts: pa.Table) -> pa.Table:

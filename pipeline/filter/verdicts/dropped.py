@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pipeline.commit import Commit, read_commits
 from pipeline.errors import AskedWrongly, nearest
 from pipeline.record import key_fraction
+from pipeline.shuffle import read_parquet
 from pipeline.store import Store
 
 _RECORD = ["key", "url", "caption", "outcome", "detail", "original_width", "original_height", "bytes"]
@@ -55,8 +56,7 @@ def _candidates(dataset: Store, judged: dict[str, Commit], reason: str) -> Itera
     for part, commit in judged.items():
         if not commit.counts.get(reason):
             continue
-        with dataset.open(commit.file(".parquet")) as stream:
-            verdict = pq.read_table(stream, columns=["key", "dropped_by"])
+        verdict = read_parquet(dataset, commit.file(".parquet"), ["key", "dropped_by"])
         places = pc.indices_nonzero(pc.fill_null(pc.equal(verdict.column("dropped_by"), reason), False))
         keys = verdict.column("key").take(places)
         for row, key in zip(places.to_pylist(), keys.to_pylist(), strict=True):

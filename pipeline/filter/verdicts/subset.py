@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.commit import read_commits
 from pipeline.errors import AskedWrongly, DatasetError
+from pipeline.shuffle import read_parquet
 from pipeline.store import Store
 
 DTYPE = np.dtype("u8,u8")
@@ -58,10 +58,8 @@ def write_subset(dataset: Store, out: Path) -> int:
 
 def _kept(dataset: Store, part: str, verdicts: str) -> pa.ChunkedArray:
     """The uids of the kept rows of one part."""
-    with dataset.open(verdicts) as stream:
-        verdict = pq.read_table(stream, columns=["key", "keep"])
-    with dataset.open(f"raw/{part}.parquet") as stream:
-        raw = pq.read_table(stream, columns=["key", "uid"])
+    verdict = read_parquet(dataset, verdicts, ["key", "keep"])
+    raw = read_parquet(dataset, f"raw/{part}.parquet", ["key", "uid"])
     if not raw.column("key").equals(verdict.column("key")):
         raise DatasetError(f"{dataset.url}: the verdict on part {part} is of other rows. Run `pairmill judge` again.")
     return raw.column("uid").filter(verdict.column("keep"))

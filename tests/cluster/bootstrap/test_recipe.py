@@ -1,7 +1,12 @@
+import json
+import textwrap
+from pathlib import Path
+
 import pytest
 
 from cluster.bootstrap.recipe import FilterConfig, load_bootstrap
 from cluster.bootstrap.run import bootstrap, check_bootstrap
+from cluster.cli import main
 from cluster.site import load_site
 from pipeline.errors import AskedWrongly
 from pipeline.filter.verdicts.expression.parse import parse
@@ -10,12 +15,23 @@ from pipeline.filter.verdicts.rules import read_rule_set
 from pipeline.recipe import load, shipped_recipes
 from pretrain.recipe import TrainingRecipe
 
+ROOT = Path(__file__).parents[3]
+
 
 @pytest.mark.parametrize("name", sorted(shipped_recipes("cluster.bootstrap")))
 def test_a_shipped_recipe_resolves(name):
     recipe = load_bootstrap(name)
     assert recipe.name == name
     assert recipe.judged_pool("runs/x").score.models["dfn"].checkpoint == "runs/x"
+
+
+def test_the_recipe_of_the_docs_resolves(tmp_path, capsys):
+    blocks = (ROOT / "docs" / "filter-network.md").read_text().split("\n\n    name = ")
+    block = "    name = " + blocks[1].split("\n\nThen")[0]
+    (tmp_path / "first.toml").write_text(textwrap.dedent(block))
+    assert load_bootstrap(str(tmp_path / "first.toml")).filter.share == 0.15
+    assert main(["show", str(tmp_path / "first.toml")]) == 0
+    assert json.loads(capsys.readouterr().out)["network"]["steps"] == 2000
 
 
 def test_everything_lands_in_one_folder_and_each_link_reads_the_one_before(loop, tmp_path):
@@ -64,6 +80,7 @@ WRONG = [
     ("train.data.url={out}/seed", r"train learns from the pool"),
     ("pool.score.models.dfn.checkpoint=x", "is where the loop puts its own network"),
     ('pool.verdict.rules=[{name="dfn", keep="text.num_words > 1"}]', "rules share the name 'dfn'"),
+    ("network.recipe=tiny-albef", "network.model.family is 'fission'; .*wanted 'parallel'"),
     ("network.recipe=tiny-clp", "Did you mean 'tiny-clip'?"),
     ("network.recipe=7", "network.recipe is 7; wanted the name or the path of a recipe"),
     ("network.batch_size=31", r"\[network\] recipe tiny-clip: batch_size 31 does not divide over 2 workers"),

@@ -158,6 +158,20 @@ def test_a_model_that_was_lost_is_written_again(ran, site):
     assert weights_of(result["network"]["run"]) == before
 
 
+def test_a_run_of_an_earlier_version_is_found(ran, site):
+    """Its recipe lacks a setting that has come since, and so its name is another than it would be today."""
+    path, out, result = ran
+    today = Path(result["network"]["run"])
+    earlier = today.rename(out / "runs" / "network-000000000000")
+    recipe = json.loads((earlier / "recipe.json").read_text())
+    del recipe["tokenizer"]["folder"]
+    (earlier / "recipe.json").write_text(json.dumps(recipe))
+    made, said = run(path, site, train=False)
+    assert made.network.run == str(earlier)
+    assert f"{earlier} is finished" in said
+    earlier.rename(today)
+
+
 def test_a_dry_run_prints_every_link_and_touches_nothing(loop_in, tmp_path, capsys, web):
     requests = web.requests
     assert main(["bootstrap", str(loop_in(tmp_path)), "--on", "process", "--dry-run", "--set", "filter.share=0.3"]) == 0

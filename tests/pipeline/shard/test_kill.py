@@ -8,7 +8,7 @@ from pipeline.shard.manifest import MANIFEST, read_manifest
 from pipeline.store import Store
 
 FIRST = {"samples": 8, "splits": {"validation": 0.3}, "bucket_rows": 16}
-THEN = {"samples": 11, "splits": {"validation": 0.3}, "bucket_rows": 30}
+THEN = {"bytes": 20_480, "splits": {"validation": 0.3}, "bucket_rows": 30}
 
 
 class Killed(BaseException):
@@ -50,26 +50,39 @@ def assert_manifest_is_true(dataset):
             assert hashlib.sha256(dataset.read_bytes(entry.index)).hexdigest() == entry.index_sha256
 
 
-@pytest.mark.parametrize("before", [None, FIRST], ids=["new", "changed"])
-def test_stops_anywhere_and_resumes_to_the_same_bytes(make_judged, kill_at, before):
+def before_kill(name, judged, extend):
+    """Bring a dataset to where the run that is killed finds it; gives the settings of that run."""
+    if name == "new":
+        return THEN
+    if name == "changed":
+        judged.shard(**FIRST)
+        return THEN
+    judged.shard(**FIRST, growth="append")
+    extend(judged, "00002", range(40, 60))
+    return FIRST | {"growth": "append"}
+
+
+@pytest.mark.parametrize("name", ["new", "changed", "appended"])
+def test_stops_anywhere_and_resumes_to_the_same_bytes(make_judged, extend, kill_at, name):
     wanted = make_judged("wanted", parts=2, rows=20)
-    wanted.shard(**THEN)
-    point, finished = 1 if before is None else 2, False
+    config = before_kill(name, wanted, extend)
+    wanted.shard(**config)
+    point, finished = 2, False
     while not finished:
         judged = make_judged(f"killed-{point}", parts=2, rows=20)
-        if before is not None:
-            judged.shard(**before)
+        before_kill(name, judged, extend)
         kill_at(point)
         try:
-            judged.shard(**THEN)
+            judged.shard(**config)
             finished = True
         except Killed:
             assert_manifest_is_true(judged.dataset)
+            assert name != "appended" or judged.dataset.exists(MANIFEST)
         kill_at(None)
-        judged.shard(**THEN)
+        judged.shard(**config)
         for folder in ("shards", "commits", "shuffle"):
             # a kill inside a write leaves its temporary file, which no listing takes for a record
             found = {name: data for name, data in judged.files(folder).items() if not name.endswith(".tmp")}
             assert found == wanted.files(folder), (point, folder)
-        point += 3
+        point += 3 if name == "new" else 5
     assert point > 20

@@ -53,4 +53,4 @@ def test_fewer_shards_leave_no_stale_objects(on_s3, make_judged):
     judged.shard(samples=40)
     assert files_of(on_s3.dataset) == {f"/shards/{name}": data for name, data in judged.files().items()}
     on_s3.dataset.delete(TAR.replace("00001", "00000"))
-    assert {problem.part for problem in verify(on_s3.dataset, deep=False)} == {"shards/train/00000.tar"}
+    assert {problem.part for problem in verify(on_s3.dataset)} == {"shards/train/00000.tar"}

@@ -10,13 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.commit import drop_part, read_commits
 from pipeline.engine import Engine, EngineConfig, ray_session
 from pipeline.errors import DatasetError
-from pipeline.record import SHARD_INDEX, VERDICT
+from pipeline.record import SHARD_INDEX, VERDICT, sample_key
 from pipeline.shard.config import ShardConfig
-from pipeline.shard.order import order_of
+from pipeline.shard.manifest import read_manifest
+from pipeline.shard.order import order_of, split_of
 from pipeline.shard.write import write_shards
 
 CONFIG = {"samples": 16, "splits": {"validation": 0.2}, "bucket_rows": 20}
@@ -183,6 +186,49 @@ def test_a_kill_between_shards_leaves_no_manifest(judged, monkeypatch):
     monkeypatch.undo()
     judged.shard(**CONFIG)
     assert judged.dataset.exists("shards/manifest.json")
+
+
+def test_tars_are_as_full_as_their_bytes_allow(make_judged):
+    one, many = make_judged("one"), make_judged("many")
+    limit = {**CONFIG, "samples": None, "bytes": 30_720}
+    one.shard(**limit)
+    many.shard(workers=4, **limit | {"bucket_rows": 3})
+    files = one.files()
+    assert files == many.files()
+    tars = sorted(name for name in files if name.startswith("train/") and name.endswith(".tar"))
+    for tar, following in itertools.pairwise(tars):
+        assert len(files[tar]) <= 30_720
+        end = sum(512 + -(-len(data) // 512) * 512 for _, data in tar_of(files[tar]))
+        next_sample = sum(512 + -(-len(data) // 512) * 512 for _, data in tar_of(files[following])[:3])
+        assert end + next_sample + 1024 > 30_720
+    assert set(flat(keys_of(files, "train"))) | set(flat(keys_of(files, "validation"))) == one.media.keys()
+
+
+def test_a_sample_larger_than_a_shard_is_one_of_its_own(make_judged):
+    judged = make_judged("large", parts=1, rows=8)
+    judged.shard(bytes=10_240)
+    shards = read_manifest(judged.dataset).splits["train"].shards
+    assert sum(entry.samples for entry in shards) == len(judged.media)
+    assert max(entry.bytes for entry in shards) <= 10_240
+    large = {"meta": json.dumps("x" * 20_000)}
+    extra = make_judged("larger", parts=1, rows=8, change=lambda number: large if number == 1 else {})
+    extra.shard(bytes=10_240)
+    passing = [entry for entry in read_manifest(extra.dataset).splits["train"].shards if entry.bytes > 10_240]
+    assert [entry.samples for entry in passing] == [1]
+
+
+@given(
+    keys=st.lists(st.integers(), min_size=1, max_size=50, unique=True),
+    fractions=st.dictionaries(st.sampled_from(["a", "b", "c"]), st.floats(0.01, 0.3)),
+    listed=st.sampled_from([None, "a", "dev"]),
+)
+def test_a_split_depends_on_its_key_alone_and_the_list_wins(keys, fractions, listed):
+    config = ShardConfig(splits=fractions, seed=1)
+    for number in keys:
+        key = sample_key("toy", str(number))
+        found = split_of(key, listed, config)
+        assert found == (listed or split_of(key, None, ShardConfig(splits=fractions, seed=2)))
+        assert found in {*fractions, "train", listed}
 
 
 def test_a_new_seed_shuffles_anew_and_moves_no_sample_across_splits(make_judged):

@@ -67,7 +67,8 @@ class Mean:
         pass
 
     def __call__(self, table):
-        return pa.table({"image": [self.of(media.as_py()) for media in table.column("media")]})
+        rows = [self.of(media.as_py()) for media in table.column("media")]
+        return pa.table({"image": pa.array(rows, pa.list_(pa.float64(), 3))})
 
     def of(self, body):
         try:
