@@ -18,8 +18,9 @@ from pydantic import Field
 from torch import Tensor
 
 from pipeline.recipe import RecipeTable
+from pipeline.shard.reader import ShardReader
 from pretrain.batch import Features
-from pretrain.loader import Reader, decoded, stack_images
+from pretrain.loader import decoded, stack_images
 from pretrain.tokenize import text_id
 from pretrain.transform import centred
 from pretrain.world import World
@@ -143,7 +144,7 @@ def chance(num_right: int, gallery: int, k: int) -> float:
     return 1.0 - math.comb(gallery - num_right, k) / math.comb(gallery, k)
 
 
-def read_images(reader: Reader, positions: Sequence[int], side_px: int) -> tuple[Tensor, list[int]]:
+def read_images(reader: ShardReader, positions: Sequence[int], side_px: int) -> tuple[Tensor, list[int]]:
     """Samples as the model sees them in evaluation, and the content ids of their images."""
     examples = reader.read(list(positions))
     squares = [centred(decoded(example), side_px) for example in examples]

@@ -65,7 +65,7 @@ def test_every_step_stands_once_in_the_metrics(runs, stage):
     steps, whole = ([{"step": r["step"], "loss": r.get("loss"), "eval": r.get("eval")} for r in records(runs / name)]
                     for name in (f"broken-{stage}", f"whole-{stage}"))  # fmt: skip
     assert steps == whole
-    wanted = {"loss", "lr", "logit_scale", "grad_norm", "samples_per_s", "loader_wait", "step", "skipped"}
+    wanted = {"loss", "lr", "logit_scale", "grad_norm", "samples_per_s", "loader_wait", "broken", "step", "skipped"}
     parts = {"loss/infonce", "loss/infonce/image_to_text", "loss/infonce/text_to_image"}
     assert set(found[0]) == wanted | parts
     assert all(record["grad_norm"] > 0 for record in found if "loss" in record)
@@ -117,8 +117,9 @@ def test_resumes_that_may_not_be_and_one_that_may(runs, scenes, settings_of, ran
         (settings_of(scenes, zero__stage=1, seed=6, optimizer__lr=2e-2), str(tmp_path / "run-1")),
         (settings_of(scenes, optimizer__lr=1e30), str(tmp_path / "diverges")),
         (settings_of(str(tmp_path / "nowhere")), str(tmp_path / "no-data")),
+        (settings_of(scenes, augment__decoder="library"), str(tmp_path / "run-1")),
     ]
-    moved, split, other, diverged, absent = ranks_once("trains", 1, jobs=jobs)[0]
+    moved, split, other, diverged, absent, pixels = ranks_once("trains", 1, jobs=jobs)[0]
     assert moved["step"] == 6
     losses = [[r["loss"] for r in records(run) if "loss" in r] for run in (tmp_path / "run-0", runs / "whole-0")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
@@ -131,6 +132,37 @@ def test_resumes_that_may_not_be_and_one_that_may(runs, scenes, settings_of, ran
     )
     assert not committed(Store(str(tmp_path / "diverges")))
     assert absent.startswith("DatasetError")
+    if native.is_built():
+        assert "began with augment.decoder 'native', the recipe says 'library'" in pixels
+
+
+def test_a_checkpoint_says_where_the_stream_stands(runs, scenes):
+    record = newest(Store(str(runs / "whole-0")))
+    manifest = ShardReader(scenes).fingerprint
+    assert record.samples == record.loader["position"] == 72
+    place = {"manifest": manifest, "epoch": 0, "window": 0, "offset": 72}
+    assert record.loader == {"law": 1, "position": 72, "run": 12, "datasets": [place], "broken": 0}
+
+
+def test_a_mixture_with_weights_buckets_and_a_broken_shard_resumes(
+    scenes, settings_of, ranks_once, tmp_path, write_shards_to
+):
+    """Broken off after step 4 and taken up from step 3: the same weights, and every broken sample counted once."""
+    second = tmp_path / "second"
+    shutil.copytree(scenes, second)
+    (second / "shards/train/00001.tar").unlink()
+    mixture = [{"url": scenes, "weight": 2}, {"url": str(second), "weight": 1}]
+    options = {"data__mixture": mixture, "data__weights": "repeat", "data__text_buckets": 2, "data__broken": "skip"}
+    recipe = settings_of(scenes, **options)
+    names = [str(tmp_path / name) for name in ("whole", "broken")]
+    ranks_once("breaks_and_resumes", 2, jobs=[(recipe, *names)], after_steps=4)
+    whole, broken = (newest(Store(name)) for name in names)
+    assert whole.files == broken.files
+    assert whole.loader == broken.loader
+    assert whole.loader["broken"] > 0
+    assert [record["broken"] for record in records(names[0])] == [record["broken"] for record in records(names[1])]
+    lineage = json.loads((tmp_path / "whole/lineage.json").read_bytes())
+    assert [source["url"] for source in lineage["sources"]] == [scenes, str(second)]
 
 
 def test_sigterm_makes_a_checkpoint_and_a_clean_end(scenes, settings_of, ranks_once, tmp_path):
