@@ -25,17 +25,18 @@ from pipeline.errors import TrainingError
 from pipeline.recipe import check
 from pipeline.store import Store
 from pretrain.batch import Batch, Inputs
-from pretrain.checkpoint import Checkpoint, check_world, load, prune, save
+from pretrain.checkpoint import Checkpoint, Saves, check_world, load, prune, save
 from pretrain.evals.held_out import held_out
 from pretrain.evals.rerank import Split
 from pretrain.evals.retrieval import Transforms
 from pretrain.export import Lineage, write_export
 from pretrain.loader import StreamConfig, TrainLoader
 from pretrain.metrics import Metrics
+from pretrain.momentum import WithTeacher
 from pretrain.objectives.table import objectives
 from pretrain.recipe import TrainingRecipe
 from pretrain.schedule import lr_ratio
-from pretrain.session import Session, fresh_model, prepared
+from pretrain.session import Session, fresh_model, fresh_teacher, prepared
 from pretrain.world import World, joined
 from pretrain.zero import ZeroEngine
 
@@ -61,17 +62,19 @@ def train_func(config: dict[str, Any]) -> dict[str, Any]:
 def _train(session: Session) -> dict[str, Any]:
     recipe, run, world = session.recipe, session.run, session.world
     engine = ZeroEngine(fresh_model(recipe, session.tokenizer.vocabulary), recipe.engine_settings(), world.device)
+    teacher = fresh_teacher(session)
+    state = engine if teacher is None else WithTeacher(engine, teacher)
     step = 0
     if session.resume is not None:
         check_world(session.resume, world.size, run.url)
-        load(run, engine, session.resume)
+        load(run, state, session.resume)
         step = session.resume.step
         log.info("resumed run=%s step=%d", run.url, step)
     saved, evaluated, recalls = step, -1, None
     metrics = Metrics(run, step) if world.rank == 0 else None
     loader = _loader(session)
     words = session.tokenizer.words() if recipe.objective.hides_words() else None
-    objective = objectives(recipe.objective, words)
+    objective = objectives(recipe.objective, words, recipe.model.vision.patch_px)
     stop = False
 
     with _asked_to_stop() as asked, closing(loader.batches(step)) as batches:
@@ -81,6 +84,8 @@ def _train(session: Session) -> dict[str, Any]:
             waited = loader.waited_s - waited
             torch.manual_seed(_step_seed(recipe.seed, step, world.rank))
             inputs = objective.ask(Inputs.of(batch.to(world.device)))
+            if teacher is not None:
+                inputs = teacher.teach(inputs, step)
             features = engine.forward(inputs)
             loss = objective(features, inputs)
             stops, total, *parts = world.sums([float(asked.is_set()), *loss.values()])
@@ -91,6 +96,8 @@ def _train(session: Session) -> dict[str, Any]:
                 _check_finite("grad_norm", report.grad_norm, step, batch, world)
             for name, (low, high) in objective.ranges.items():
                 engine.clamp(name, low, high)
+            if teacher is not None:
+                teacher.follow(engine, inputs)
             step += 1
             stop = stops > 0
             if metrics is not None:
@@ -111,7 +118,7 @@ def _train(session: Session) -> dict[str, Any]:
                 if metrics is not None:
                     metrics.evaluation(step, recalls)
             if step % recipe.checkpoint.every_steps == 0 or step == recipe.steps or stop:
-                _save(session, engine, step)
+                _save(session, state, step)
                 saved = step
                 if metrics is not None:
                     metrics.publish()
@@ -145,10 +152,10 @@ def _loader(session: Session) -> TrainLoader:
     return TrainLoader(session.train, session.tokenizer, stream, recipe.loader)
 
 
-def _save(session: Session, engine: ZeroEngine, step: int) -> None:
+def _save(session: Session, state: Saves, step: int) -> None:
     recipe, world = session.recipe, session.world
     record = Checkpoint(step, world.size, step * recipe.batch_size, recipe.zero.stage, ())
-    save(session.run, engine, record, world)
+    save(session.run, state, record, world)
     if world.rank == 0:
         prune(session.run, recipe.checkpoint.keep)
 
