@@ -14,7 +14,7 @@ have no key names the columns that stand in its place (`ties`).
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from pipeline.commit import Commit, read_commit
 from pipeline.engine import Engine
 from pipeline.errors import DatasetError
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.stage import Made, Part, Stage, Workspace
 from pipeline.store import Store
 
 BUCKET_ROWS = 1_000_000
@@ -61,14 +61,13 @@ def order_of(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-class Scatter(ABC):
+class Scatter(Stage):
     """A stage over parts: writes the part's rows sorted by `order`, one row group per bucket."""
 
     name: ClassVar[str]
     version: ClassVar[int]
     ties: ClassVar[tuple[str, ...]] = ("key",)
     """Columns that sort rows of equal `order`."""
-    resources = Resources(cpus=1)
 
     def __init__(self, bits: int) -> None:
         self.bits = bits
@@ -84,9 +83,6 @@ class Scatter(ABC):
     def settings(self) -> Any:
         """The settings that decide the output; a subclass adds its own."""
         return {"bits": self.bits}
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def make(self, part: Part, work: Workspace) -> Made:
         """Write the sorted rows of one part."""
@@ -105,14 +101,13 @@ class Scatter(ABC):
         return Made({f"shuffle/{self.name}/scatter/{part.id}.parquet": local}, len(order), len(order))
 
 
-class Gather(ABC):
+class Gather(Stage):
     """A stage over buckets: reduces the rows of one range of `order`, from all parts."""
 
     name: ClassVar[str]
     version: ClassVar[int]
     by_part: ClassVar[bool] = False
     """Whether parts read their rows back (`gathered_rows_of`): then rows lie sorted by `part` and `row`."""
-    resources = Resources(cpus=1)
 
     def __init__(self, scatter: Scatter, parts: Sequence[str]) -> None:
         self.scatter = scatter
@@ -121,13 +116,6 @@ class Gather(ABC):
     @abstractmethod
     def reduce(self, table: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
         """What the bucket's rows, sorted by (order, key), become, and the facts to keep in the commit."""
-
-    def settings(self) -> Any:
-        """The settings that decide the output; a subclass adds its own."""
-        return {}
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def buckets(self) -> list[Part]:
         """The parts of this stage: one per bucket, each reading every scattered part."""

@@ -78,19 +78,20 @@ class Workspace:
 
 
 class Stage(Protocol):
-    """One hop of the pipeline, run once per partition."""
+    """One hop of the pipeline, run once per partition. A class may inherit what is said here of one without needs."""
 
     name: ClassVar[str]
     """Name of the stage's commits and of its share of the funnel."""
     version: ClassVar[int]
     """Raised when the stage's code gives other output for the same settings; makes old parts stale."""
-    resources: Resources
+    resources: Resources = Resources()
 
     def settings(self) -> Any:
-        """The JSON-like settings that the output depends on, and no others."""
+        """The JSON-like settings that the output depends on, and no others; here none."""
+        return {}
 
     def setup(self) -> None:
-        """Load what is needed once per worker: weights, tables, contexts."""
+        """Load what is needed once per worker: weights, tables, contexts; here nothing."""
 
     def make(self, part: Part, work: Workspace) -> Made:
         """Do the work of one partition."""

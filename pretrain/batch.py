@@ -3,6 +3,7 @@
     B samples of this rank    G samples of all ranks (world * B)    C channels    H, W pixels
     L tokens                  P patches, a class token before them  D width of the shared space, or of a stream
     N pairs that are fused    M places that are asked for           V words of the vocabulary
+    X pixels of a patch, of all channels
 
 A name ends in the letters of its dims: `images_BCHW`, `tokens_BL`, `text_GD`.
 """
@@ -57,6 +58,20 @@ class Pairs(NamedTuple):
     counts_N: Tensor
 
 
+class Teaching(NamedTuple):
+    """What a teacher sees in a batch, and remembers; the first of two sides is the image's. No gradient passes.
+
+    K columns are the rows of all ranks, then those of past batches; empty places have the id -1.
+    """
+
+    own_2BD: Tensor
+    rows_2KD: Tensor
+    ids_2K: Tensor
+    words_MV: Tensor | None
+    alpha: float
+    """Part of the targets that the teacher gives."""
+
+
 class Inputs(NamedTuple):
     """What a model's one forward is given: a batch on its device, and what objectives ask of it beside.
 
@@ -74,6 +89,15 @@ class Inputs(NamedTuple):
     """The tokens with some words hidden."""
     word_targets_BL: Tensor | None = None
     """Ids of the words that were hidden; `IGNORED` elsewhere."""
+    hidden_patches_BP: Tensor | None = None
+    """Which patches of the images are hidden, as bool; P without the class token."""
+    captions: bool = False
+    """Whether to say each text word by word, by its image and the words before."""
+    teaching: Teaching | None = None
+    """What a teacher says of the same inputs."""
+
+    unmasked: bool = False
+    """Whether to look at all patches, where training otherwise drops some."""
 
     @classmethod
     def of(cls, batch: Batch) -> Inputs:
@@ -98,7 +122,21 @@ class Features(NamedTuple):
     """Logits of "not a pair" and "a pair"."""
     pair_text_NLD: Tensor | None = None
     """Fused rows of the words of `pairs`."""
+    pair_shown_NL: Tensor | None = None
+    """Which of these words are text, as bool."""
     pair_image_NPD: Tensor | None = None
     """Fused rows of their patches, the class token first."""
     words_MV: Tensor | None = None
     """Logits of the hidden words, row by row, from a text fused with its image."""
+    text_words_MV: Tensor | None = None
+    """The same from the text alone."""
+    image_patches_MX: Tensor | None = None
+    """Pixels of the hidden patches, row by row, from the image alone."""
+    pair_words_MV: Tensor | None = None
+    """Logits of the hidden words, where patches of their image were hidden too."""
+    pair_patches_MX: Tensor | None = None
+    """Pixels of the hidden patches, where words of their text were hidden too."""
+    next_words_MV: Tensor | None = None
+    """Logits of the next word at every place of every text that has one, row by row."""
+    next_words_M: Tensor | None = None
+    """Those words; the last of a text is its end token."""

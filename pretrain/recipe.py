@@ -16,6 +16,7 @@ from pretrain.checkpoint import CheckpointConfig
 from pretrain.evals.retrieval import EvalConfig
 from pretrain.loader import DataConfig, LoaderConfig
 from pretrain.models.table import AnyModelConfig
+from pretrain.momentum import MomentumConfig
 from pretrain.objectives.table import ObjectiveConfig
 from pretrain.schedule import ScheduleConfig
 from pretrain.tokenize import TokenizerConfig
@@ -45,6 +46,7 @@ class TrainingRecipe(RecipeTable):
     schedule: ScheduleConfig
     zero: ZeroConfig
     loader: LoaderConfig = LoaderConfig()
+    momentum: MomentumConfig | None = None
     checkpoint: CheckpointConfig
     eval: EvalConfig
 
@@ -54,6 +56,7 @@ class TrainingRecipe(RecipeTable):
             raise ValueError(
                 f"schedule.warmup_steps {self.schedule.warmup_steps} leaves nothing of steps {self.steps}; lower it"
             )
+        self._check_momentum()
         for need, objective in self.objective.needs().items():
             if need not in self.model.offers:
                 raise ValueError(
@@ -61,6 +64,18 @@ class TrainingRecipe(RecipeTable):
                     f"{', '.join(sorted(self.model.offers))} alone; take another family, or another objective"
                 )
         return self
+
+    def _check_momentum(self) -> None:
+        needed = self.objective.momentum_contrast is not None
+        if needed != (self.momentum is not None):
+            tables = ("objective.momentum_contrast", "momentum")
+            has, lacks = tables if needed else tables[::-1]
+            raise ValueError(f"there is a table [{has}] and none [{lacks}]; they go together")
+        if needed and self.zero.stage == 3:
+            raise ValueError(
+                "zero.stage 3 with [momentum]: a teacher follows whole parameters, and stage 3 keeps none; "
+                "set zero.stage to 0, 1 or 2"
+            )
 
     def engine_settings(self) -> EngineSettings:
         """What the engine takes of this recipe."""

@@ -30,6 +30,7 @@ from pipeline.store import Store
 from pretrain.checkpoint import Checkpoint, newest
 from pretrain.encoders.text import Vocabulary
 from pretrain.models.table import build_model
+from pretrain.momentum import Teacher
 from pretrain.recipe import TrainingRecipe, differences
 from pretrain.tokenize import Tokenizer, train_tokenizer
 from pretrain.transform import AugmentConfig
@@ -87,6 +88,15 @@ def fresh_model(recipe: TrainingRecipe, vocabulary: Vocabulary) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         return build_model(recipe.model, vocabulary, recipe.objective.needs().keys())
+
+
+def fresh_teacher(session: Session) -> Teacher | None:
+    """The teacher that the recipe asks for, with the student's first weights."""
+    recipe = session.recipe
+    if recipe.momentum is None:
+        return None
+    model = fresh_model(recipe, session.tokenizer.vocabulary)
+    return Teacher(model, recipe.momentum, recipe.model.projection_width, session.world.device)
 
 
 def stored_recipe(run: Store) -> TrainingRecipe:

@@ -25,7 +25,7 @@ from pipeline.errors import TrainingError
 from pipeline.recipe import check
 from pipeline.store import Store
 from pretrain.batch import Batch, Inputs
-from pretrain.checkpoint import Checkpoint, check_world, load, prune, save
+from pretrain.checkpoint import Checkpoint, Saves, check_world, load, prune, save
 from pretrain.data.stream import Stream
 from pretrain.evals.held_out import held_out
 from pretrain.evals.rerank import Split
@@ -33,10 +33,11 @@ from pretrain.evals.retrieval import Transforms
 from pretrain.export import Lineage, write_export
 from pretrain.loader import Share, TrainLoader
 from pretrain.metrics import Metrics
+from pretrain.momentum import WithTeacher
 from pretrain.objectives.table import objectives
 from pretrain.recipe import TrainingRecipe
 from pretrain.schedule import lr_ratio
-from pretrain.session import Session, fresh_model, prepared
+from pretrain.session import Session, fresh_model, fresh_teacher, prepared
 from pretrain.world import World, joined
 from pretrain.zero import ZeroEngine
 
@@ -62,18 +63,20 @@ def train_func(config: dict[str, Any]) -> dict[str, Any]:
 def _train(session: Session) -> dict[str, Any]:
     recipe, run, world = session.recipe, session.run, session.world
     engine = ZeroEngine(fresh_model(recipe, session.tokenizer.vocabulary), recipe.engine_settings(), world.device)
+    teacher = fresh_teacher(session)
+    state = engine if teacher is None else WithTeacher(engine, teacher)
     loader = _loader(session)
     step = 0
     if session.resume is not None:
         check_world(session.resume, world.size, run.url)
-        load(run, engine, session.resume)
+        load(run, state, session.resume)
         step = session.resume.step
         loader.go_on(session.resume.loader)
         log.info("resumed run=%s step=%d", run.url, step)
     saved, evaluated, recalls = step, -1, None
     metrics = Metrics(run, step) if world.rank == 0 else None
     words = session.tokenizer.words() if recipe.objective.hides_words() else None
-    objective = objectives(recipe.objective, words)
+    objective = objectives(recipe.objective, words, recipe.model.vision.patch_px)
     stop = False
 
     with _asked_to_stop() as asked, closing(loader.batches()) as batches:
@@ -83,6 +86,8 @@ def _train(session: Session) -> dict[str, Any]:
             waited = loader.waited_s - waited
             torch.manual_seed(_step_seed(recipe.seed, step, world.rank))
             inputs = objective.ask(Inputs.of(batch.to(world.device)))
+            if teacher is not None:
+                inputs = teacher.teach(inputs, step)
             features = engine.forward(inputs)
             loss = objective(features, inputs)
             stops, broken, total, *parts = world.sums([float(asked.is_set()), float(batch.num_broken), *loss.values()])
@@ -94,6 +99,8 @@ def _train(session: Session) -> dict[str, Any]:
                 _check_finite("grad_norm", report.grad_norm, step, batch, world)
             for name, (low, high) in objective.ranges.items():
                 engine.clamp(name, low, high)
+            if teacher is not None:
+                teacher.follow(engine, inputs)
             step += 1
             stop = stops > 0
             if metrics is not None:
@@ -115,7 +122,7 @@ def _train(session: Session) -> dict[str, Any]:
                 if metrics is not None:
                     metrics.evaluation(step, recalls)
             if step % recipe.checkpoint.every_steps == 0 or step == recipe.steps or stop:
-                _save(session, engine, loader, step)
+                _save(session, state, loader, step)
                 saved = step
                 if metrics is not None:
                     metrics.publish()
@@ -150,10 +157,10 @@ def _loader(session: Session) -> TrainLoader:
     )
 
 
-def _save(session: Session, engine: ZeroEngine, loader: TrainLoader, step: int) -> None:
-    recipe, world, state = session.recipe, session.world, loader.state()
-    record = Checkpoint(step, world.size, state["position"], recipe.zero.stage, (), state)
-    save(session.run, engine, record, world)
+def _save(session: Session, state: Saves, loader: TrainLoader, step: int) -> None:
+    recipe, world, stream = session.recipe, session.world, loader.state()
+    record = Checkpoint(step, world.size, stream["position"], recipe.zero.stage, (), stream)
+    save(session.run, state, record, world)
     if world.rank == 0:
         prune(session.run, recipe.checkpoint.keep)
 

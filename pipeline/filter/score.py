@@ -30,12 +30,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.errors import RecipeError, nearest
 from pipeline.filter.embeddings import NpyRows, as_lists, as_matrix, embeddings_name, read_embeddings
 from pipeline.filter.media import MEDIA, PLACES, ahead, media_batches
 from pipeline.recipe import RecipeTable
 from pipeline.record import Status
 from pipeline.shuffle import local_parquet, read_parquet
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.stage import Made, Part, Resources, Stage, Workspace
 
 BATCH_ROWS = 256
 
@@ -49,17 +50,17 @@ class Scorer(Protocol):
     """Columns of record.FETCHED that it needs, and pseudo-columns."""
     writes: pa.Schema
     """Columns that it adds."""
-    resources: Resources
+    resources: Resources = Resources()
     config: RecipeTable
 
     def setup(self) -> None:
-        """Load weights and tables, once per worker."""
+        """Load weights and tables, once per worker; here none."""
 
     def __call__(self, table: Any) -> pa.Table:
         """One row of `writes` per row of `reads`, in order."""
 
 
-class ScoreStage:
+class ScoreStage(Stage):
     """Runs one scorer over raw parts. Part: id = raw part, inputs = its fetch commit, and those of `needs`."""
 
     version: ClassVar[int] = 1
@@ -141,6 +142,20 @@ class ScoreStage:
         batches = media_batches(work.dataset, f"raw/{part.id}.tar", rows, max_rows=max_rows)
         prepare = getattr(self.scorer, "prepare", None)
         yield from ahead(batches if prepare is None else map(prepare, batches))
+
+
+def check_embeds(scorers: Mapping[str, Scorer], named: str, which: str, where: str) -> None:
+    """Refuse a scorer that the recipe lacks, or that stores no such embeddings. Raises: RecipeError.
+
+    Args:
+        which: `image` or `text`. where: the recipe's setting, for the error.
+    """
+    embeds = {name for name, scorer in scorers.items() if which in getattr(scorer, "embeds", {})}
+    if named not in embeds:
+        raise RecipeError(
+            f"{where} is {named!r}: no scorer of this recipe stores {which} embeddings under that name. "
+            f"{nearest(named, embeds) or 'Add a table [score.clip] with a checkpoint.'}"
+        )
 
 
 def embeddings_of(scorer: Scorer, batch: pa.Table, which: str) -> np.ndarray:

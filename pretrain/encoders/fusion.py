@@ -1,18 +1,20 @@
-"""Fusion: one representation of an image and a text. Two kinds.
+"""Fusion: one representation of an image and a text. Three kinds.
 
 - `CrossFusion`: layers over the words, each of which also looks at the image (ALBEF, arXiv:2107.07651).
 - `JointFusion`: one transformer over the words and the patches in a row (ViLT, arXiv:2102.03334; FLAVA, 2112.04482).
+- `mixture`: the text encoder's own layers once more, now looking at the image (BLIP, arXiv:2201.12086).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pretrain.encoders.first_weights import initialise
-from pretrain.encoders.words import BertLayers
+from pretrain.encoders.words import BertLayers, MixtureWords, bridge
 
 if TYPE_CHECKING:
     from transformers import BertConfig, ViTConfig
@@ -69,6 +71,11 @@ class JointFusion(nn.Module):
         return Fused(torch.tanh(self.pooler(rows_NSD[:, 0])), rows_NSD[:, :length], rows_NSD[:, length:])
 
 
-def bridge(width: int, wanted: int) -> nn.Module:
-    """A linear map where widths differ, else nothing."""
-    return nn.Identity() if width == wanted else initialise(nn.Linear(width, wanted))
+def mixture(words: MixtureWords) -> Callable[[Tensor, Tensor, Tensor], Fused]:
+    """Fusion by the text encoder itself, from the embeddings of the words."""
+
+    def fuse(image_NPD: Tensor, rows_NLD: Tensor, shown_NL: Tensor) -> Fused:
+        text_NLD = words.fuse(image_NPD, rows_NLD, shown_NL)
+        return Fused(text_NLD[:, 0], text_NLD, None)
+
+    return fuse

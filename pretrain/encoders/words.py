@@ -116,6 +116,40 @@ class Words(nn.Module):
         return self.layers(self.embedding(tokens_BL), shown_BL[:, None])
 
 
+class MixtureWords(nn.Module):
+    """One stack of layers that reads a text in three ways (BLIP's mixture of encoder and decoder, arXiv:2201.12086).
+
+    Alone; together with an image, which its cross-attention looks at; and from left to right with an image, where it
+    has self-attention of its own and shares all else.
+    """
+
+    def __init__(self, config: BertConfig, num_layers: int, image_width: int) -> None:
+        from transformers.models.bert.modeling_bert import BertAttention
+
+        super().__init__()
+        self.embedding = WordEmbedding(config)
+        self.bridge = bridge(image_width, config.hidden_size)
+        self.layers = BertLayers(config, num_layers)
+        self.causal = initialise(nn.ModuleList([BertAttention(config, is_causal=True) for _ in range(num_layers)]))
+
+    def forward(self, tokens_BL: Tensor, shown_BL: Tensor) -> Tensor:
+        """Token rows of texts alone, as BLD."""
+        return self.layers(self.embedding(tokens_BL), shown_BL[:, None])
+
+    def fuse(self, image_NPD: Tensor, rows_NLD: Tensor, shown_NL: Tensor) -> Tensor:
+        """Rows of texts that see images, from their embeddings."""
+        return self.layers(rows_NLD, shown_NL[:, None], self.bridge(image_NPD))
+
+    def tell(self, image_BPD: Tensor, tokens_BL: Tensor) -> Tensor:
+        """Rows of texts that are read from left to right by who sees the image."""
+        rows_BLD, image_BPD = self.embedding(tokens_BL), self.bridge(image_BPD)
+        for attention, layer in zip(self.causal, self.layers.layers, strict=True):
+            rows_BLD, _ = attention(rows_BLD, causal(tokens_BL)[:, None])
+            rows_BLD, _ = layer.crossattention(rows_BLD, None, image_BPD)
+            rows_BLD = layer.feed_forward_chunk(rows_BLD)
+        return rows_BLD
+
+
 class WordHead(nn.Module):
     """From rows to a score for every word, through the embedding's own matrix, as BERT has it."""
 
@@ -130,6 +164,17 @@ class WordHead(nn.Module):
     def forward(self, rows_MD: Tensor, table: TiedEmbedding) -> Tensor:
         """Scores of rows that are one list, as MV."""
         return table(self.transform(rows_MD)) + self.bias
+
+
+def bridge(width: int, wanted: int) -> nn.Module:
+    """A linear map where widths differ, else nothing."""
+    return nn.Identity() if width == wanted else initialise(nn.Linear(width, wanted))
+
+
+def causal(tokens_BL: Tensor) -> Tensor:
+    """Every place sees itself and those before it, as bool 1LL; what comes after an end can then reach no text."""
+    length = tokens_BL.shape[1]
+    return torch.ones(1, length, length, dtype=torch.bool, device=tokens_BL.device).tril()
 
 
 def shown(tokens_BL: Tensor, end: int) -> Tensor:

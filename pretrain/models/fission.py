@@ -7,32 +7,44 @@ gives what no single row can, and is what ranks the best candidates again.
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import ClassVar, Literal
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.recipe import RecipeTable
-from pretrain.encoders.fusion import CrossFusion, JointFusion
+from pretrain.encoders.fusion import CrossFusion, JointFusion, mixture
 from pretrain.encoders.image_tokens import ImageTokens, ImageTokensConfig
 from pretrain.encoders.text import Vocabulary
 from pretrain.encoders.transformer import TransformerConfig
-from pretrain.encoders.words import Words, WordsConfig
-from pretrain.models.fused import Contrast, FusedModel, Parts
+from pretrain.encoders.words import MixtureWords, Words, WordsConfig
+from pretrain.models.fused import PATCH_HEADS, Contrast, FusedModel, Parts
 
 
 class FusionConfig(RecipeTable):
     """What fuses the tokens of images and texts; its width, MLPs and heads are the text encoder's."""
 
-    kind: Literal["cross", "joint"]
+    kind: Literal["cross", "joint", "mixture"]
     """`cross`: layers over the words that look at the image, as ALBEF has it; `joint`: one transformer over words and
-    patches, as FLAVA has it."""
-    num_layers: int = Field(ge=1)
+    patches, as FLAVA has it; `mixture`: the text encoder's layers once more, as BLIP has it, which can also caption."""
+    num_layers: int = Field(ge=0)
+    """Layers after the text encoder's; of a `mixture` 0, because it has none of its own."""
+
+    @model_validator(mode="after")
+    def _has_layers(self) -> FusionConfig:
+        if (self.kind == "mixture") != (self.num_layers == 0):
+            raise ValueError(f"kind {self.kind!r} with num_layers {self.num_layers}; a mixture has 0, others have some")
+        return self
 
 
 class FissionConfig(RecipeTable):
     """The `[model]` table of a training recipe with `family = "fission"`."""
 
-    offers: ClassVar[frozenset[str]] = frozenset({"contrast", "matching", "words_of_pair"})
+    @property
+    def offers(self) -> frozenset[str]:
+        """What objectives may need of it."""
+        joint = {"words_of_pair", "alignment", "masked_pair"}
+        kinds = {"cross": {"words_of_pair"}, "joint": joint, "mixture": {"captions"}}
+        return frozenset({"contrast", "matching", "words_of_text", "patches_of_image"} | kinds[self.fusion.kind])
 
     family: Literal["fission"]
     vision: ImageTokensConfig
@@ -49,17 +61,22 @@ def fission(config: FissionConfig, vocabulary: Vocabulary, heads: Set[str]) -> F
     """The model, with first weights by torch's generator."""
     vision, text, layers = config.vision, config.text, config.fusion.num_layers
     bert = text.to_transformers(vocabulary, cross=True)
-    if config.fusion.kind == "cross":
+    words = Words(text, vocabulary, text.num_layers) if layers else MixtureWords(bert, text.num_layers, vision.width)
+    if isinstance(words, MixtureWords):
+        fusion = mixture(words)
+    elif config.fusion.kind == "cross":
         fusion = CrossFusion(bert, layers, vision.width)
     else:
         size = {name: getattr(text, name) for name in TransformerConfig.model_fields} | {"num_layers": layers}
         both = ImageTokensConfig(**size, side_px=vision.side_px, patch_px=vision.patch_px)
         fusion = JointFusion(both.to_transformers(), vision.width, text.width)
     parts = Parts(
-        images=ImageTokens(vision, hides=False),
-        words=Words(text, vocabulary, text.num_layers),
+        images=ImageTokens(vision, hides=bool(heads & PATCH_HEADS)),
+        words=words,
         fusion=fusion,
         bert=bert,
+        image_width=vision.width,
+        patch_pixels=3 * vision.patch_px**2,
         end=vocabulary.end,
     )
-    return FusedModel(parts, Contrast(vision.width, config.projection_width, config.initial_scale), heads)
+    return FusedModel(parts, Contrast(config.projection_width, config.initial_scale), heads)

@@ -58,6 +58,8 @@ def single_stream(config: SingleStreamConfig, vocabulary: Vocabulary, heads: Set
         words=Words(text, vocabulary, num_layers=0),
         fusion=JointFusion(vision.to_transformers(), image_width=width, text_width=width),
         bert=text.to_transformers(vocabulary),
+        image_width=width,
+        patch_pixels=3 * vision.patch_px**2,
         end=vocabulary.end,
     )
     return FusedModel(parts, None, heads)

@@ -9,11 +9,14 @@ from pydantic import Field
 from torch import nn
 
 from pretrain.encoders.text import Vocabulary
+from pretrain.models.captioner import Captioner, CaptionerConfig
 from pretrain.models.fission import FissionConfig, fission
 from pretrain.models.parallel import DualEncoder, ModelConfig
 from pretrain.models.single_stream import SingleStreamConfig, single_stream
 
-AnyModelConfig = Annotated[ModelConfig | SingleStreamConfig | FissionConfig, Field(discriminator="family")]
+AnyModelConfig = Annotated[
+    ModelConfig | SingleStreamConfig | FissionConfig | CaptionerConfig, Field(discriminator="family")
+]
 """The settings of a model of any family, told apart by `family`."""
 
 
@@ -23,4 +26,6 @@ def build_model(config: AnyModelConfig, vocabulary: Vocabulary, heads: Set[str])
         return single_stream(config, vocabulary, heads)
     if isinstance(config, FissionConfig):
         return fission(config, vocabulary, heads)
+    if isinstance(config, CaptionerConfig):
+        return Captioner(config, vocabulary, heads)
     return DualEncoder(config, vocabulary)

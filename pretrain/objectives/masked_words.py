@@ -6,6 +6,8 @@ padding are never chosen. A batch in which no word was chosen costs nothing, rat
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -27,42 +29,58 @@ class MaskedWordsConfig(RecipeTable):
     """Factor in the sum of objectives."""
     word_prob: float = Field(default=0.15, gt=0, lt=1)
     """Probability of a word to be chosen; BERT: 0.15."""
+    sees: Literal["image", "text"] = "image"
+    """What a hidden word is found by: the rest of its text and the `image` (ALBEF, ViLT), or the `text` alone (BERT;
+    the masked language modelling of FLAVA)."""
 
     @property
     def needs(self) -> tuple[str, ...]:
         """What the model must give."""
-        return ("words_of_pair",)
+        return ("words_of_pair",) if self.sees == "image" else ("words_of_text",)
 
 
 class MaskedWords:
-    """Cross entropy of the hidden words of texts that see their images, as an objective."""
+    """Cross entropy of hidden words as an objective."""
 
     def __init__(self, config: MaskedWordsConfig, words: WordTable) -> None:
         self.config, self.words = config, words
         self.ranges: dict[str, tuple[float, float]] = {}
 
     def ask(self, inputs: Inputs) -> Inputs:
-        """The tokens with words hidden, unless another objective hid some already."""
-        if inputs.word_targets_BL is not None:
-            return inputs
-        assert inputs.tokens_BL is not None
-        chosen_BL = chosen_words(inputs.tokens_BL, self.words, self.config.word_prob)
-        return inputs._replace(
-            hidden_tokens_BL=hidden(inputs.tokens_BL, chosen_BL, self.words),
-            word_targets_BL=inputs.tokens_BL.masked_fill(~chosen_BL, IGNORED),
-        )
+        """The tokens with words hidden."""
+        return with_hidden_words(inputs, self.words, self.config.word_prob)
 
     def __call__(self, features: Features, inputs: Inputs) -> Loss:
         """Mean over the hidden tokens of all ranks, in nats; ln V for a model that knows nothing."""
-        return word_loss(features.words_MV, inputs)
+        alone = self.config.sees == "text"
+        return word_loss(features.text_words_MV if alone else features.words_MV, inputs)
+
+
+def with_hidden_words(inputs: Inputs, words: WordTable, word_prob: float) -> Inputs:
+    """The inputs with some words hidden, unless another objective hid some already."""
+    if inputs.word_targets_BL is not None:
+        return inputs
+    assert inputs.tokens_BL is not None
+    chosen_BL = chosen_words(inputs.tokens_BL, words, word_prob)
+    return inputs._replace(
+        hidden_tokens_BL=hidden(inputs.tokens_BL, chosen_BL, words),
+        word_targets_BL=inputs.tokens_BL.masked_fill(~chosen_BL, IGNORED),
+    )
 
 
 def word_loss(words_MV: Tensor | None, inputs: Inputs) -> Loss:
-    """Cross entropy and accuracy of logits that stand in the order of the targets of `inputs`."""
+    """Cross entropy and accuracy of logits that stand in the order of the targets of `inputs`.
+
+    Where a teacher read the same text, what it says is a part of the target (ALBEF, arXiv:2107.07651, equation 7).
+    """
     assert words_MV is not None
     assert inputs.word_targets_BL is not None
     targets_M = inputs.word_targets_BL[inputs.word_targets_BL != IGNORED]
     losses_M = functional.cross_entropy(words_MV.float(), targets_M, reduction="none")
+    if inputs.teaching is not None and inputs.teaching.words_MV is not None:
+        taught_MV, alpha = inputs.teaching.words_MV.float().softmax(dim=1), inputs.teaching.alpha
+        soft_M = functional.cross_entropy(words_MV.float(), taught_MV, reduction="none")
+        losses_M = (1 - alpha) * losses_M + alpha * soft_M
     all_M = torch.ones_like(targets_M, dtype=torch.bool)
     right_M = (words_MV.argmax(dim=1) == targets_M).float()
     return Loss(global_mean(losses_M, all_M), {"accuracy": global_mean(right_M, all_M).detach()})

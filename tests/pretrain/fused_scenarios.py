@@ -13,12 +13,20 @@ MODELS = {
     "joint": FISSION
     | {"vision": VISION | TOWER | {"width": 24}, "text": TEXT | TOWER, "fusion": {"kind": "joint", "num_layers": 2}},
 }
+MODELS["mixture"] = MODELS["cross"] | {"fusion": {"kind": "mixture", "num_layers": 0}}
+MODELS["captioner"] = FISSION | {
+    "family": "captioner", "vision": MODELS["cross"]["vision"], "text": TEXT | TOWER, "decoder_layers": 2,
+    "image_queries": 3,
+}  # fmt: skip
 CONTRAST = {"infonce": {"false_negatives": "mask", "max_scale": 100.0}}
 BOTH = {"matching": {"negatives": "hard"}, "masked_words": {}}
 OBJECTIVES = {
-    "single_stream": {"matching": {"negatives": "random"}, "masked_words": {}},
+    "single_stream": {"matching": {"negatives": "random"}, "masked_words": {}, "word_patch": {}},
     "cross": CONTRAST | BOTH,
-    "joint": CONTRAST | BOTH,
+    "joint": CONTRAST
+    | {"matching": BOTH["matching"], "masked_words": {"sees": "text"}, "masked_patches": {}, "masked_pair": {}},
+    "mixture": CONTRAST | {"matching": BOTH["matching"], "captioning": {"label_smoothing": 0.1}},
+    "captioner": CONTRAST | {"captioning": {"weight": 2.0}},
 }
 BATCH, SIZE = 8, 40
 
@@ -40,7 +48,7 @@ def objective_of(name):
     from pretrain.objectives.table import ObjectiveConfig, objectives
 
     config = check(ObjectiveConfig, OBJECTIVES[name], where="test")
-    return objectives(config, words()), config.needs().keys()
+    return objectives(config, words(), VISION["patch_px"]), config.needs().keys()
 
 
 def model_of(name):
@@ -53,7 +61,7 @@ def model_of(name):
     return build_model(TypeAdapter(AnyModelConfig).validate_python(MODELS[name]), vocabulary(), objective_of(name)[1])
 
 
-def inputs_of(step, rank, world):
+def inputs_of(name, step, rank, world):
     """This rank's part of one step's batch, with masks and pairs that do not depend on the number of ranks."""
     from pretrain.batch import IGNORED, Inputs
     from pretrain.objectives.masked_words import chosen_words, hidden
@@ -73,9 +81,15 @@ def inputs_of(step, rank, world):
     ids = torch.arange(BATCH)
     ids[5] = ids[0]  # a file that came twice
     targets = tokens.masked_fill(~chosen, IGNORED)
-    return Inputs(
-        images[own], tokens[own], ids[own], ids[own], given(rank, size), masked[own], targets[own]
-    )
+    inputs = Inputs(images[own], tokens[own], ids[own], ids[own])
+    asks = OBJECTIVES[name]
+    if "matching" in asks:
+        inputs = inputs._replace(pairing=given(rank, size))
+    if "masked_words" in asks:
+        inputs = inputs._replace(hidden_tokens_BL=masked[own], word_targets_BL=targets[own])
+    if "masked_patches" in asks:
+        inputs = inputs._replace(hidden_patches_BP=(torch.arange(BATCH * 4).view(BATCH, 4) % 3 == step % 3)[own])
+    return inputs._replace(captions="captioning" in asks)
 
 
 def given(rank, size):
@@ -103,7 +117,7 @@ def trajectories(names, stages, steps):
             engine = ZeroEngine(model_of(name), engine_settings(stage), torch.device("cpu"))
             losses = []
             for step in range(steps):
-                inputs = inputs_of(step, dist.get_rank(), dist.get_world_size())
+                inputs = inputs_of(name, step, dist.get_rank(), dist.get_world_size())
                 loss = objective(engine.forward(inputs), inputs)
                 engine.step(loss.total, learning_rate(step))
                 mean = torch.tensor(loss.values())

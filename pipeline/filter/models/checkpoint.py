@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -167,6 +167,14 @@ class Checkpoint:
 
     def _wrong(self, words: str) -> RecipeError:
         return RecipeError(f"{self.where} is {self.url!r}: {words}")
+
+
+def encoder_of(encoders: Mapping[str, Checkpoint], named: str, where: str) -> Checkpoint:
+    """The model that a recipe names. Raises: RecipeError: it has none of that name; `where` is the setting."""
+    if named not in encoders:
+        hint = nearest(named, encoders) or "Add a table [score.clip] with a checkpoint."
+        raise RecipeError(f"{where} is {named!r}: no model of this recipe has that name. {hint}")
+    return encoders[named]
 
 
 def _preprocessing(settings: dict[str, Any], kind: str) -> Preprocessing:

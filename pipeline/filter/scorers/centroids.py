@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import RecipeError, nearest
+from pipeline.errors import RecipeError
 from pipeline.filter.embeddings import as_matrix
-from pipeline.filter.models.checkpoint import Checkpoint
+from pipeline.filter.models.checkpoint import Checkpoint, encoder_of
 from pipeline.filter.named_file import content_sha256
+from pipeline.filter.score import Scorer
 from pipeline.recipe import RecipeTable
-from pipeline.stage import Resources
 
 _BLOCK_VALUES = 1 << 24
 """Dot products at once: 64 MB."""
@@ -41,12 +41,11 @@ class CentroidsScoreConfig(RecipeTable):
     """The scorer whose image embeddings it takes: `clip`, or a name under `[score.models]`."""
 
 
-class CentroidsScore:
+class CentroidsScore(Scorer):
     """nearest, similarity, is_target; null where nothing was embedded."""
 
     version = 1
     name = "centroids"
-    resources = Resources(cpus=1)
     writes = pa.schema([("nearest", pa.int32()), ("similarity", pa.float32()), ("is_target", pa.bool_())])
 
     def __init__(self, config: CentroidsScoreConfig, encoders: Mapping[str, Checkpoint]) -> None:
@@ -63,11 +62,7 @@ class CentroidsScore:
 
     def check(self) -> None:
         """Refuse files that are none, or do not fit the embeddings or each other. Raises: RecipeError."""
-        encoder = self.encoders.get(self.config.embeddings)
-        if encoder is None:
-            named = self.config.embeddings
-            hint = nearest(named, self.encoders) or "Add a table [score.clip] with a checkpoint."
-            raise RecipeError(f"score.centroids.embeddings is {named!r}: no model of this recipe has that name. {hint}")
+        encoder = encoder_of(self.encoders, self.config.embeddings, "score.centroids.embeddings")
         centroids, targets = _load(self.paths[0], "centroids"), _load(self.paths[1], "targets")
         if centroids.ndim != 2 or centroids.dtype.kind != "f":
             raise RecipeError(_told("centroids", self.config.centroids, centroids, "floats of two dimensions, [K, D]"))
@@ -80,11 +75,8 @@ class CentroidsScore:
             wanted = f"numbers from 0 to {len(centroids) - 1}, one or more"
             raise RecipeError(_told("targets", self.config.targets, targets, wanted))
 
-    def setup(self) -> None:
-        """Nothing: the files are mapped where they are used."""
-
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Rows in blocks, so that the table of dot products stays small."""
+        """Rows in blocks, so that the table of dot products stays small; the files are mapped, not read."""
         centroids = _load(self.paths[0], "centroids").astype(np.float32, copy=False)
         is_target = np.zeros(len(centroids), bool)
         is_target[_load(self.paths[1], "targets")] = True

@@ -8,15 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.filter.ranges import ranged
+from pipeline.filter.score import Scorer
 from pipeline.recipe import RecipeTable
-from pipeline.stage import Resources
 
 
 class ImageScoreConfig(RecipeTable):
     """The `[score.image]` table."""
 
 
-class ImageScore:
+class ImageScore(Scorer):
     """min_side_px, max_side_px, aspect (larger side over smaller, >= 1), body_bytes: all of the original."""
 
     name: ClassVar[str] = "image"
@@ -30,13 +30,9 @@ class ImageScore:
             ranged("body_bytes", pa.int64(), 0),
         ]
     )
-    resources: ClassVar[Resources] = Resources(cpus=1)
 
     def __init__(self, config: ImageScoreConfig) -> None:
         self.config = config
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Sizes are arithmetic on columns."""

@@ -20,9 +20,9 @@ from PIL import Image
 
 from pipeline.filter.decode import Undecodable, native_planes, rgb
 from pipeline.filter.ranges import ranged
+from pipeline.filter.score import Scorer
 from pipeline.jpeg import native
 from pipeline.recipe import RecipeTable
-from pipeline.stage import Resources
 
 SIDE = 32
 LOW = 8
@@ -37,14 +37,13 @@ class PhashScoreConfig(RecipeTable):
     """The `[score.phash]` table."""
 
 
-class PhashScore:
+class PhashScore(Scorer):
     """hash (64 bits), contrast (standard deviation of the 32 x 32 luma, 0 to 127.5: near 0 the hash says nothing)."""
 
     name: ClassVar[str] = "phash"
     version: ClassVar[int] = 1
     reads: ClassVar[tuple[str, ...]] = ("medium", "media")
     writes: ClassVar[pa.Schema] = pa.schema([("hash", pa.uint64()), ranged("contrast", pa.float32(), 0, 127.5)])
-    resources: ClassVar[Resources] = Resources(cpus=1)
 
     def __init__(self, config: PhashScoreConfig) -> None:
         self.config = config
@@ -52,9 +51,6 @@ class PhashScore:
     def settings(self) -> Any:
         """The two decoders differ in last bits, so hashes from one are made again for the other."""
         return {**self.config.model_dump(mode="json"), "native": native.is_built()}
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Nulls where the medium is no image, or cannot be decoded."""

@@ -16,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import RecipeError, nearest
+from pipeline.errors import RecipeError
 from pipeline.filter.embeddings import as_matrix
-from pipeline.filter.models.checkpoint import Checkpoint
+from pipeline.filter.models.checkpoint import Checkpoint, encoder_of
 from pipeline.filter.models.probe import Activation, Output, Probe, ProbeFile
 from pipeline.filter.ranges import ranged
 from pipeline.recipe import RecipeTable
@@ -77,12 +77,7 @@ class ProbeScore:
         """Refuse a probe that is none, or that does not fit its embeddings. Raises: RecipeError."""
         for name, table in self.config.items():
             where, file = f"score.probe.{name}", self.files[name]
-            encoder = self.encoders.get(table.embeddings)
-            if encoder is None:
-                hint = nearest(table.embeddings, self.encoders) or "Add a table [score.clip] with a checkpoint."
-                raise RecipeError(
-                    f"{where}.embeddings is {table.embeddings!r}: no model of this recipe has that name. {hint}"
-                )
+            encoder = encoder_of(self.encoders, table.embeddings, f"{where}.embeddings")
             if file.width != encoder.width:
                 raise RecipeError(
                     f"{where}.weights is {file.url!r}: takes embeddings of width {file.width}, and {table.embeddings} "

@@ -32,7 +32,7 @@ from pipeline.filter.ranges import ranged
 from pipeline.filter.score import Scorer
 from pipeline.recipe import RecipeTable
 from pipeline.shuffle import local_parquet, read_parquet, spread
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.stage import Made, Part, Stage, Workspace
 
 NEEDS = "concepts"
 """The scorer whose matches are balanced."""
@@ -61,19 +61,11 @@ def check_balance(config: BalanceConfig, scorers: Mapping[str, Scorer]) -> None:
         )
 
 
-class CountStage:
+class CountStage(Stage):
     """Counts the entries of one part. Part: id = raw part, inputs = its concepts."""
 
     name: ClassVar[str] = "balance-count"
     version: ClassVar[int] = 1
-    resources = Resources(cpus=1)
-
-    def settings(self) -> Any:
-        """There are none."""
-        return {}
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def make(self, part: Part, work: Workspace) -> Made:
         """Write `entry, count` of the entries that occur."""
@@ -84,19 +76,11 @@ class CountStage:
         return Made({name: local_parquet(work.scratch, "counts.parquet", table)}, len(matches), table.num_rows)
 
 
-class TotalStage:
+class TotalStage(Stage):
     """Adds up the counts of all parts. Part: `all`, inputs = every count."""
 
     name: ClassVar[str] = "balance-total"
     version: ClassVar[int] = 1
-    resources = Resources(cpus=1)
-
-    def settings(self) -> Any:
-        """There are none."""
-        return {}
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def make(self, part: Part, work: Workspace) -> Made:
         """Write `entry, count` of the entries that occur; one part after the other is in memory."""
@@ -115,12 +99,11 @@ class TotalStage:
         return Made({name: local_parquet(work.scratch, "counts.parquet", table)}, rows, table.num_rows)
 
 
-class BalanceStage:
+class BalanceStage(Stage):
     """Draws for the rows of one part. Part: id = raw part, inputs = its concepts and the total."""
 
     name: ClassVar[str] = "score-balance"
     version: ClassVar[int] = 1
-    resources = Resources(cpus=1)
 
     def __init__(self, config: BalanceConfig) -> None:
         self.config = config
@@ -128,9 +111,6 @@ class BalanceStage:
     def settings(self) -> Any:
         """t and seed."""
         return self.config.model_dump(mode="json")
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def make(self, part: Part, work: Workspace) -> Made:
         """Write COLUMNS for every row; null where nothing was scored."""

@@ -28,7 +28,7 @@ from pipeline.commit import Commit, read_commit
 from pipeline.engine import Engine
 from pipeline.errors import DatasetError
 from pipeline.shuffle import BUCKET_ROWS, Gather, Scatter, bucket_bits, local_parquet, read_parquet, shuffle, spread
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.stage import Made, Part, Stage, Workspace
 from pipeline.store import Store
 
 EDGES = pa.schema([("node", pa.uint64()), ("other", pa.uint64())])
@@ -107,6 +107,13 @@ def stars(node: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return nodes[linked], nodes[parent[linked]]
 
 
+def first_of_pair(node: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Where a pair differs from the one before it; sorted pairs are then each named once."""
+    new = np.ones(len(node), bool)
+    new[1:] = (node[1:] != node[:-1]) | (other[1:] != other[:-1])
+    return new
+
+
 class EdgeScatter(Scatter):
     """Sends each edge of a part to its larger node, or to both of its nodes (`large`)."""
 
@@ -157,21 +164,13 @@ class EdgeGather(Gather):
         return pa.table({"node": made[0], "other": made[1]}, schema=EDGES), {"changed": changed}
 
 
-class Solve:
+class Solve(Stage):
     """All edges at once. Part: `all`, inputs = every part of the edges."""
 
     version: ClassVar[int] = 1
-    resources = Resources(cpus=1)
 
     def __init__(self, name: str) -> None:
         self.name = name
-
-    def settings(self) -> Any:
-        """There are none."""
-        return {}
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def make(self, part: Part, work: Workspace) -> Made:
         """Write the links of the whole graph."""
@@ -190,6 +189,5 @@ def _distinct(node: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """The edges without repeats, sorted by node and other."""
     order = np.lexsort((other, node))
     node, other = node[order], other[order]
-    new = np.ones(len(node), bool)
-    new[1:] = (node[1:] != node[:-1]) | (other[1:] != other[:-1])
+    new = first_of_pair(node, other)
     return node[new], other[new]

@@ -24,17 +24,16 @@ from pydantic import Field, model_validator
 
 from pipeline.commit import Commit
 from pipeline.engine import Engine
-from pipeline.errors import RecipeError, nearest
 from pipeline.filter.embeddings import read_embeddings, read_npy
 from pipeline.filter.ranges import ranged
-from pipeline.filter.score import Scorer
+from pipeline.filter.score import Scorer, check_embeds
 from pipeline.filter.steps.evals import EvalSet, HashEvals, check_eval_set, read_evals
 from pipeline.filter.steps.facts import raw_rows
 from pipeline.filter.steps.hamming import BITS
 from pipeline.filter.steps.spherical import exact_cosines
 from pipeline.recipe import RecipeTable
 from pipeline.shuffle import local_parquet, read_parquet
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.stage import Made, Part, Stage, Workspace
 
 NEEDS = "phash"
 """The scorer whose hashes are compared."""
@@ -71,12 +70,8 @@ def check_decontaminate(config: DecontaminateConfig, scorers: Mapping[str, Score
     """Refuse folders without images, and a scorer without embeddings. Raises: RecipeError."""
     for eval_set in config.sets:
         check_eval_set(eval_set)
-    embeds = {name for name, scorer in scorers.items() if "image" in getattr(scorer, "embeds", {})}
-    if config.scorer is not None and config.scorer not in embeds:
-        raise RecipeError(
-            f"score.decontaminate.scorer is {config.scorer!r}: no scorer of this recipe stores image embeddings under "
-            f"that name. {nearest(config.scorer, embeds) or 'Add a table [score.clip] with a checkpoint.'}"
-        )
+    if config.scorer is not None:
+        check_embeds(scorers, config.scorer, "image", "score.decontaminate.scorer")
 
 
 def decontaminate(
@@ -95,12 +90,11 @@ def decontaminate(
     return Decontaminate(config), parts
 
 
-class Decontaminate:
+class Decontaminate(Stage):
     """Compares a raw part with all sets. Part: id = raw part, inputs = its fetch and scores, and the sets."""
 
     name: ClassVar[str] = "score-decontaminate"
     version: ClassVar[int] = 1
-    resources = Resources(cpus=1)
 
     def __init__(self, config: DecontaminateConfig) -> None:
         self.config = config
@@ -109,9 +103,6 @@ class Decontaminate:
         """What is compared; the folders' contents are inputs, and their places do not matter."""
         names = [config.name for config in self.config.sets]
         return {"sets": names, "scorer": self.config.scorer, "min_contrast": self.config.min_contrast}
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def make(self, part: Part, work: Workspace) -> Made:
         """The facts of one part; nulls where nothing was fetched."""

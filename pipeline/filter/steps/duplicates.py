@@ -34,7 +34,7 @@ from pipeline.shuffle import (
     read_parquet,
     shuffle,
 )
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.stage import Made, Part, Stage, Workspace
 
 KINDS = ("key", "medium", "pair", "url")
 COLUMNS = pa.schema([(f"{kind}_{fact}", pa.int64()) for kind in KINDS for fact in ("copies", "rank")])
@@ -94,22 +94,14 @@ class DuplicatesGather(Gather):
         return table.append_column("pair_rank", pa.array(pair_rank)), {}
 
 
-class DuplicatesStage:
+class DuplicatesStage(Stage):
     """Writes the facts back beside each raw part. Part: id = raw part, inputs = fetch commit and all buckets."""
 
     name: ClassVar[str] = "score-duplicates"
     version: ClassVar[int] = 2
-    resources = Resources(cpus=1)
 
     def __init__(self, gather: DuplicatesGather) -> None:
         self.gather = gather
-
-    def settings(self) -> Any:
-        """The buckets are inputs; there is nothing else."""
-        return {}
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def make(self, part: Part, work: Workspace) -> Made:
         """Place the gathered facts of one part at their rows."""

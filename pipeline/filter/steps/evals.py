@@ -23,7 +23,7 @@ from pipeline.filter.scorers.phash import PhashScore, PhashScoreConfig
 from pipeline.recipe import RecipeTable
 from pipeline.record import FETCHED
 from pipeline.shuffle import local_parquet, read_parquet
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.stage import Made, Part, Resources, Stage, Workspace
 from pipeline.store import Store
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
@@ -68,7 +68,7 @@ def folder_digest(folder: Store) -> str:
     return hashlib.sha256("\n".join(stamps).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class HashEvals:
+class HashEvals(Stage):
     """Hashes, and embeds where there is a scorer, the images of each set. Part: id = name of the set."""
 
     name: ClassVar[str] = "decontaminate-evals"

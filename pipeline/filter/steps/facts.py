@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pipeline.filter.steps.groups import place
 from pipeline.record import Status
 from pipeline.shuffle import Gather, gathered_rows_of, local_parquet, read_parquet
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.stage import Made, Part, Stage, Workspace
 from pipeline.store import Store
 
 
@@ -21,11 +21,10 @@ def raw_rows(dataset: Store, part: str) -> pa.Table:
     return pa.table({"key": raw.column("key"), "fetched": pc.equal(raw.column("outcome"), Status.SUCCESS.value)})
 
 
-class StepFacts:
+class StepFacts(Stage):
     """Places gathered columns at their rows. Part: id = raw part, inputs = fetch commit and all buckets."""
 
     version: ClassVar[int] = 1
-    resources = Resources(cpus=1)
 
     def __init__(self, step: str, gather: Gather, writes: pa.Schema, alone: Mapping[str, float | None]) -> None:
         """Takes `alone`: column -> its value on rows that were fetched, and not compared."""
@@ -35,9 +34,6 @@ class StepFacts:
     def settings(self) -> Any:
         """The buckets are the inputs."""
         return {"alone": self.alone}
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def parts(self, fetched: Mapping[str, Any], buckets: Mapping[str, Any]) -> list[Part]:
         """The parts of this stage, by the commits of `fetch` and of the gather."""

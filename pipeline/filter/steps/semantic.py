@@ -30,10 +30,9 @@ from pydantic import Field
 
 from pipeline.commit import Commit
 from pipeline.engine import Engine
-from pipeline.errors import RecipeError, nearest
 from pipeline.filter.embeddings import read_embeddings
 from pipeline.filter.ranges import ranged
-from pipeline.filter.score import Scorer
+from pipeline.filter.score import Scorer, check_embeds
 from pipeline.filter.steps.facts import StepFacts, raw_rows
 from pipeline.filter.steps.spherical import exact_cosines, fit, means, nearest_centroid, on_grid
 from pipeline.recipe import RecipeTable
@@ -82,12 +81,7 @@ class SemanticConfig(RecipeTable):
 
 def check_semantic(config: SemanticConfig, scorers: Mapping[str, Scorer]) -> None:
     """Refuse a recipe without the embeddings. Raises: RecipeError."""
-    embeds = {name for name, scorer in scorers.items() if config.which in getattr(scorer, "embeds", {})}
-    if config.scorer not in embeds:
-        raise RecipeError(
-            f"score.semantic.scorer is {config.scorer!r}: no scorer of this recipe stores {config.which} embeddings "
-            f"under that name. {nearest(config.scorer, embeds) or 'Add a table [score.clip] with a checkpoint.'}"
-        )
+    check_embeds(scorers, config.scorer, config.which, "score.semantic.scorer")
 
 
 def find_semantic(

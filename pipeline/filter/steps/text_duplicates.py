@@ -26,8 +26,8 @@ from pipeline.commit import Commit
 from pipeline.engine import Engine
 from pipeline.filter.media import batch_bounds
 from pipeline.filter.steps.clusters import cluster_rows, node_rows
-from pipeline.filter.steps.components import EDGES, find_components
-from pipeline.filter.steps.text_pairs import first_of_pair, verified_pairs
+from pipeline.filter.steps.components import EDGES, find_components, first_of_pair
+from pipeline.filter.steps.text_pairs import verified_pairs
 from pipeline.filter.text.choice import Which, chosen_text, row_texts
 from pipeline.filter.text.minhash import Bands, band_hashes, choose_bands
 from pipeline.filter.text.shingles import BATCH_BYTES, BATCH_TEXTS, Kind, plain, shingles

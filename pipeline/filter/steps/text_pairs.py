@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pipeline.commit import Commit
 from pipeline.engine import Engine
 from pipeline.filter.media import batch_bounds
-from pipeline.filter.steps.components import EDGES
+from pipeline.filter.steps.components import EDGES, first_of_pair
 from pipeline.filter.text.shingles import BATCH_BYTES, BATCH_TEXTS, shingles, similarities
 from pipeline.shuffle import Gather, Scatter, read_bucket, read_gathered, shuffle, spread
 from pipeline.stage import Made, Part, Workspace
@@ -131,13 +131,6 @@ class SimilarPairs(_TextJoin):
             # a share of whole numbers is the nearest double to it, as the threshold is: equal ones are equal
             kept.append(some.select(EDGES.names).filter(pa.array(similarities(*sides) >= self.config.threshold)))
         return pa.concat_tables(kept)
-
-
-def first_of_pair(node: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Where a pair differs from the one before it; sorted pairs are then each named once."""
-    new = np.ones(len(node), bool)
-    new[1:] = (node[1:] != node[:-1]) | (other[1:] != other[:-1])
-    return new
 
 
 def _texts_of(texts: pa.Table, nodes: np.ndarray) -> pa.ChunkedArray:

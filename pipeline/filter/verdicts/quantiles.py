@@ -26,17 +26,16 @@ from pipeline.filter.verdicts.expression.render import render
 from pipeline.filter.verdicts.expression.tree import columns_of
 from pipeline.filter.verdicts.order_statistics import order_statistics
 from pipeline.recipe import digest_of
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.stage import Made, Part, Stage, Workspace
 from pipeline.store import Store
 
 _PREFIX = "quantile-"
 
 
-class QuantileValues:
+class QuantileValues(Stage):
     """Sorts the values of one expression in one part. Part: id = raw part, inputs = what the expression reads."""
 
     version: ClassVar[int] = 1
-    resources = Resources(cpus=1)
 
     def __init__(self, whole: Whole, columns: dict[str, Kind]) -> None:
         self.argument = whole.argument
@@ -46,9 +45,6 @@ class QuantileValues:
     def settings(self) -> Any:
         """The expression, and what its columns are read as."""
         return {"argument": render(self.argument), "columns": dict(self.columns)}
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def inputs(self, part: str) -> tuple[tuple[str, str], ...]:
         """The commits that the values of a part depend on."""
@@ -72,11 +68,10 @@ class QuantileValues:
         return Made({self.file(part.id): local}, table.num_rows, len(found))
 
 
-class QuantileFind:
+class QuantileFind(Stage):
     """Finds the numbers of one expression. One part, `all`: inputs = the values of every part."""
 
     version: ClassVar[int] = 1
-    resources = Resources(cpus=1)
 
     def __init__(self, values: QuantileValues, wanted: Sequence[Whole], parts: Sequence[str]) -> None:
         self.values = values
@@ -87,9 +82,6 @@ class QuantileFind:
     def settings(self) -> Any:
         """Which numbers are wanted."""
         return [[whole.function, whole.share] for whole in self.wanted]
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def part(self) -> Part:
         """The one part of this stage."""

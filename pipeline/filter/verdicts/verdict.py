@@ -38,7 +38,7 @@ from pipeline.filter.verdicts.expression.tree import columns_of
 from pipeline.filter.verdicts.rules import NO_WEIGHT, Rule, VerdictConfig
 from pipeline.recipe import digest_of
 from pipeline.record import FETCHED, VERDICT, Status
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.stage import Made, Part, Stage, Workspace
 
 
 @dataclass(frozen=True)
@@ -154,12 +154,11 @@ def _check_kinds(verdict: Verdict) -> None:
             taken[name] = (kind, rule) if before is Kind.ANY else (before, where)
 
 
-class JudgeStage:
+class JudgeStage(Stage):
     """Applies the rules to one part. Part: id = raw part, inputs = `inputs(id)`."""
 
     name: ClassVar[str] = "judge"
     version: ClassVar[int] = 2
-    resources = Resources(cpus=1)
 
     def __init__(self, verdict: Verdict, wholes: Mapping[str, float | None] | None = None) -> None:
         """`wholes`: the numbers of the whole dataset that the rules name, by their key; see quantiles.py."""
@@ -170,9 +169,6 @@ class JudgeStage:
     def settings(self) -> Any:
         """The rules, and the thresholds that came out of the dataset."""
         return {**self.verdict.settings(), "wholes": self.wholes}
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def inputs(self, part: str) -> tuple[tuple[str, str], ...]:
         """The commits that the verdict on a part depends on: what its rules read, and no others."""
