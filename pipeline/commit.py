@@ -2,11 +2,13 @@
 
     commits/<stage>/<part>.json = {stage, part, made_by, files: [{name, bytes, sha256}],
                                    rows_in, rows_out, counts, facts}
+                                   and of a part that `forget` took rows out of: forgot
 
 Order of publication: remove a stale record, put the files, put the record. A kill between any two of these leaves
 either the old part, or no part; never a record that speaks of other bytes. `made_by` is the hash of what made the
 part (stage, its version and settings, and the content of its inputs): a rerun redoes a part exactly when that
-hash differs.
+hash differs. Taking rows out of a part, and of all that was made of it, makes nothing stale: the part stands for the
+content that it had.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 RETRY, WAITING, RAW = "retry", "retried/", "raw/"
 """A part that `retry` patched: its stage, and the folders where its files wait and where they belong."""
 
+FORGET, FORGETTING, REWRITTEN = "forget", "forgetting", "forgetting/"
+"""Requests to forget; parts rewritten for one that are not in their place yet, and the folder where they lie."""
+
 MAX_REMEMBERED = 200_000
 """Commit records that one store object keeps in memory, about 2 kB each."""
 
@@ -45,6 +50,20 @@ class FileStamp:
 
 
 @dataclass(frozen=True)
+class Forgot:
+    """What `forget` did to a part: the requests it was rewritten by, and what it was when its stage had made it.
+
+    `content` is the hash of that content; `sha256` has that of each file that was rewritten since, by name.
+    """
+
+    by: tuple[str, ...]
+    content: str
+    sha256: Mapping[str, str]
+    rows_out: int
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Commit:
     """The record of one finished part."""
 
@@ -56,10 +75,19 @@ class Commit:
     rows_out: int
     counts: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    forgot: Forgot | None = None
 
     def content(self) -> str:
         """Hash of the part's content; a redo that gives the same bytes makes nothing after it stale."""
-        return self._content
+        return self._content if self.forgot is None else self.forgot.content
+
+    def as_made(self) -> Commit:
+        """The record as the stage wrote it: what plans are made by, so that forgetting makes none of them stale."""
+        if self.forgot is None:
+            return self
+        before = self.forgot
+        files = tuple(replace(stamp, sha256=before.sha256.get(stamp.name, stamp.sha256)) for stamp in self.files)
+        return replace(self, files=files, rows_out=before.rows_out, counts=before.counts, forgot=None)
 
     @cached_property
     def _content(self) -> str:  # a step over the whole dataset asks for it once per part and bucket
@@ -74,19 +102,29 @@ class Commit:
 
     def to_json(self) -> bytes:
         """The record as it is stored: the same commit gives the same bytes."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True).encode()
+        said = asdict(self)
+        if self.forgot is None:
+            del said["forgot"]
+        return json.dumps(said, indent=1, sort_keys=True).encode()
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> Commit:
         """Read a stored record. Raises: DatasetError: not a commit record."""
         try:
-            raw = json.loads(data)
-            raw["files"] = tuple(FileStamp(**stamp) for stamp in raw["files"])
-            return cls(**raw)
+            return cls.of(json.loads(data))
         except (ValueError, TypeError, KeyError):
             raise DatasetError(
                 f"{where}: not a commit record (damaged or foreign). Delete it, and run again to redo that part."
             ) from None
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Commit:
+        """The commit that `asdict` made a dictionary of. Raises: TypeError, KeyError: it is none."""
+        files = tuple(FileStamp(**stamp) for stamp in said["files"])
+        forgot = said.get("forgot")
+        if forgot is not None:
+            forgot = Forgot(**{**forgot, "by": tuple(forgot["by"])})
+        return cls(**{**said, "files": files, "forgot": forgot})
 
 
 def made_by_hash(stage: str, version: int, settings: Any, inputs: Iterable[Commit]) -> str:
@@ -102,6 +140,9 @@ def publish(dataset: Store, stage: str, part: str, made_by: str, made: Made) -> 
         return standing  # another attempt of the same work was first; ours is dropped with its scratch folder
     files = tuple(stamp_of(name, local, made.sha256.get(name)) for name, local in made.files.items())
     commit = Commit(stage, part, made_by, files, made.rows_in, made.rows_out, dict(made.counts), dict(made.facts))
+    if made.unforgotten:
+        forgot = Forgot((), "", dict(made.unforgotten), commit.rows_out, commit.counts)
+        commit = replace(commit, forgot=replace(forgot, content=replace(commit, forgot=forgot).as_made().content()))
     if standing is not None:
         dataset.delete(record)
         for stamp in standing.files:
@@ -119,19 +160,23 @@ def replace_part(dataset: Store, new: Commit, lying_at: Mapping[str, str]) -> No
     A kill leaves the old part, or moved files without a record: call it again with the same arguments.
 
     Args:
-        lying_at: name in the record -> name where the file lies until it is moved.
+        lying_at: name in the record -> name where the file lies until it is moved; the others are in their place.
     """
+    wanted = {stamp.name for stamp in new.files}
     standing = read_commit(dataset, new.stage, new.part)
     dataset.delete(_record(new.stage, new.part))
     for stamp in () if standing is None else standing.files:
-        if stamp.name not in lying_at:
+        if stamp.name not in wanted:
             dataset.delete(stamp.name)
     for name, there in lying_at.items():
         if dataset.exists(there):  # else an earlier call has moved it
-            with dataset.fetched(there) as local:
-                dataset.put_file(local, name)
-            dataset.delete(there)
-    dataset.put_bytes(_record(new.stage, new.part), new.to_json())
+            dataset.move(there, name)
+    write_commit(dataset, new)
+
+
+def write_commit(dataset: Store, commit: Commit) -> None:
+    """Put a record whose files are in their place, whole or not at all."""
+    dataset.put_bytes(_record(commit.stage, commit.part), commit.to_json())
 
 
 def stamp_of(name: str, local: Path, sha256: str | None = None) -> FileStamp:

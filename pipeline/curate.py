@@ -46,6 +46,7 @@ from pipeline.filter.verdicts.expression.check import LIST_TABLE
 from pipeline.filter.verdicts.quantiles import whole_numbers
 from pipeline.filter.verdicts.rules import VerdictConfig
 from pipeline.filter.verdicts.verdict import JudgeStage, Verdict, compile_verdict, tables_of
+from pipeline.forget.carry_out import finish_forgets
 from pipeline.funnel import STAGES, Funnel, StageName, read_funnel
 from pipeline.ingest.adopt import Adopt
 from pipeline.ingest.fetch.config import FetchConfig
@@ -255,9 +256,8 @@ def curate(
     dataset = Store(recipe.dataset)
     _claim(dataset, recipe)
     engine = Engine(dataset, engine_config, progress)
-    engine.clean()
-    finish_retries(dataset)
     with ray_session(engine_config):
+        _tidy(engine)
         listed = _ingest(engine, recipe)
         if until == "ingest":
             return Curated(recipe.dataset, until, read_funnel(dataset, until))
@@ -286,8 +286,7 @@ def retry(dataset_url: str, engine_config: EngineConfig, *, progress: Progress |
     recipe = _recipe_of(dataset)
     _check_fetcher(recipe)
     engine = Engine(dataset, engine_config, progress)
-    engine.clean()
-    finish_retries(dataset)
+    _tidy(engine)
     before = read_commits(dataset, "fetch")
     _check_fetched(engine, recipe, before)
     stage = Retry(_fetcher(recipe))
@@ -297,6 +296,13 @@ def retry(dataset_url: str, engine_config: EngineConfig, *, progress: Progress |
     finally:
         finish_retries(dataset)
     return Retried(dataset_url, count_retryable(before), read_funnel(dataset, until="fetch"))
+
+
+def _tidy(engine: Engine) -> None:
+    """Finish what earlier runs began and were stopped in."""
+    engine.clean()
+    finish_retries(engine.dataset)
+    finish_forgets(engine)
 
 
 def _recipe_of(dataset: Store) -> DatasetRecipe:
@@ -343,7 +349,7 @@ def _fetch(engine: Engine, recipe: DatasetRecipe, listed: dict[str, Commit]) -> 
 
 
 def _fetch_parts(stage: Fetch | PeerFetch | Adopt, listed: dict[str, Commit]) -> list[Part]:
-    sha256 = {stamp.name: stamp.sha256 for commit in listed.values() for stamp in commit.files}
+    sha256 = {stamp.name: stamp.sha256 for commit in listed.values() for stamp in commit.as_made().files}
     return [
         Part(part.id, (), {**part.facts, "sha256": sha256[part.facts["candidates"]]}) for part in stage.parts(listed)
     ]
@@ -364,6 +370,7 @@ def _fetcher(recipe: DatasetRecipe) -> Fetch | PeerFetch:
 
 
 def _score(engine: Engine, recipe: DatasetRecipe, fetched: dict[str, Commit]) -> None:
+    fetched = {part: commit.as_made() for part, commit in fetched.items()}  # sizes of steps are parts of their settings
     for scorer in scorers_of(recipe.score).values():
         stage = ScoreStage(scorer, has_gpu=engine.has_gpu())
         engine.prune(stage.name, engine.run(stage, [stage.part(part) for part in fetched]))

@@ -29,13 +29,20 @@ def told(recipe: DatasetRecipe, dataset: Store) -> dict[str, Any]:
     source = open_source(recipe.source)
     settings = recipe.model_dump(mode="json", exclude={"dataset"})
     policy = {f"fetch.{name}": settings["fetch"][name] for name in _POLICY} if source.adopted == "no" else {}
-    funnel = read_funnel(dataset, until="judge")
     return {
         "recipe": {"name": recipe.name, "sha256": digest_of(settings)},
         "source": {"kind": recipe.source.kind, "licence": source.licence, "citation": source.citation},
-        "lists": _lists(read_commits(dataset, "ingest"), dataset),
         "rules": [[rule.name, _condition(rule)] for rule in recipe.verdict.all_rules()],
         "policy": without_secrets(policy),
+        **counted(dataset),
+    }
+
+
+def counted(dataset: Store) -> dict[str, Any]:
+    """What became of the lists so far, file by file and hop by hop."""
+    funnel = read_funnel(dataset, until="judge")
+    return {
+        "lists": _lists(read_commits(dataset, "ingest"), dataset),
         "funnel": [[hop.name, hop.rows_in, hop.rows_out, dict(hop.left)] for hop in funnel.hops],
     }
 

@@ -190,6 +190,7 @@ class Status(StrEnum):
     REFUSED_PORT = "refused_port"
     OPTED_OUT = "opted_out"
     BLOCKLISTED = "blocklisted"
+    FORGOTTEN = "forgotten"
     DEFERRED = "deferred"
     # the network
     DNS_ERROR = "dns_error"

@@ -54,7 +54,8 @@ class Made:
 
     `files` maps the name in the dataset to the local file. `counts` are the funnel's numbers: reason -> rows.
     `facts` travels in the commit record for later stages: small and JSON. `sha256` has the digests of those files that
-    were hashed while they were written, by name.
+    were hashed while they were written, by name. `unforgotten` has those that files would have if nothing had been
+    forgotten (pipeline/tombstones.py), by name: what depends on them then stays as it is.
     """
 
     files: Mapping[str, Path]
@@ -63,6 +64,7 @@ class Made:
     counts: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
+    unforgotten: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

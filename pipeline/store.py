@@ -201,6 +201,14 @@ class Store:
         except Exception as error:
             raise StoreError(f"{self.url}/{name}: cannot delete: {_reason(error)}") from error
 
+    def move(self, there: str, name: str) -> None:
+        """Publish the file `there` of this store as `name`; a bucket copies it by itself, whole or not at all."""
+        if self.is_local:
+            self.put_file(self.local_path(there), name)
+            return
+        self._try(there, lambda: self.fs.copy(self.path(there), self.path(name)))
+        self.delete(there)
+
     def _upload(self, method: str, num_bytes: int, *what: Any) -> None:
         """Write, with an end: clients of object stores wait for ever where a server stops reading."""
         if not self.fs.async_impl:

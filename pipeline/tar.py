@@ -161,6 +161,18 @@ class TarWriter:
         """Append files in order."""
         return [self.add(name, data) for name, data in members]
 
+    def copy(self, stream: IO[bytes], start: int, stop: int) -> None:
+        """Append the bytes `start` to `stop` of another tar of this module: whole members."""
+        self.flush()
+        stream.seek(start)
+        while start < stop:
+            piece = stream.read(min(_CHUNK, stop - start))
+            if not piece:
+                raise ValueError(f"truncated: the tar ends at byte {start}, {stop} were wanted")
+            self.write([piece])
+            start += len(piece)
+            self.position += len(piece)
+
     def flush(self) -> None:
         """Hand what was added to the system."""
         pieces = [*self._pieces, b"".join(self._small)]

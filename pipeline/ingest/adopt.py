@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.commit import Commit
 from pipeline.ingest.fetch.dialect import our_outcome
-from pipeline.ingest.fetch.outcome import Outcome
+from pipeline.ingest.fetch.outcome import Outcome, outcome_of_fault
 from pipeline.ingest.fetch.raw import RawWriter
 from pipeline.ingest.fetch.stage import raw_parts, read_candidates
 from pipeline.ingest.fetch.takeover import Wanted, take_over
@@ -26,6 +26,7 @@ from pipeline.ingest.sources.files import find_lists
 from pipeline.ingest.sources.source import SourceConfig
 from pipeline.record import Status
 from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.tombstones import read_tombstones
 
 _MEMORY_BYTES = 256 << 20
 
@@ -63,7 +64,8 @@ class Adopt:
     def make(self, part: Part, work: Workspace) -> Made:
         """Adopt one candidate part. Raises: SourceError: the tar cannot be read at all."""
         candidates = read_candidates(part, work)
-        writer = RawWriter(part.id, candidates, work.scratch, _MEMORY_BYTES)
+        tombstones = read_tombstones(work.dataset)
+        writer = RawWriter(part.id, candidates, work.scratch, _MEMORY_BYTES, tombstones=tombstones)
         try:
             self._adopt(candidates, part.facts["tar"], writer)
             return writer.finish()
@@ -77,12 +79,14 @@ class Adopt:
         columns = [candidates[name].to_pylist() for name in ("source_id", "fault", "meta")]
         for row, (old_key, fault, meta) in enumerate(zip(*columns, strict=True)):
             facts = json.loads(meta) if meta and by_status else {}
-            if old_key in wanted:
+            if fault == Status.FORGOTTEN:
+                writer.put(row, outcome_of_fault(fault))
+            elif old_key in wanted:
                 writer.put(row, Outcome(Status.BAD_ROW, f"same key as row {wanted[old_key].rows[0]} of this part"))
             elif facts.get("status") == "success" or (fault is None and not by_status):
                 wanted[old_key] = Wanted([row], facts)  # a fault of the row (a lost url, say) does not undo its medium
             elif fault is not None:
-                writer.put(row, Outcome(Status.BAD_ROW, fault))
+                writer.put(row, outcome_of_fault(fault))
             else:
                 writer.put(row, Outcome(*our_outcome(facts.get("status"), facts.get("error_message"))))
         for item in take_over(tar, wanted, writer).values():

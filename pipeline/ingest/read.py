@@ -15,12 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from pipeline.commit import stamp_of
 from pipeline.ingest.sources import open_source
 from pipeline.ingest.sources.files import ListFile
 from pipeline.ingest.sources.source import SourceConfig
 from pipeline.recipe import RecipeTable
 from pipeline.record import CANDIDATE
 from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.tombstones import read_tombstones
 
 
 class IngestConfig(RecipeTable):
@@ -56,19 +58,30 @@ class Ingest:
         """Read one file of the list. Raises: SourceError: it cannot be read, or lacks a column."""
         file = ListFile(**part.facts["list"])
         made: dict[str, Path] = {}
+        unforgotten: dict[str, str] = {}
         parts: list[dict[str, Any]] = []
         num_faults = 0
         batches = open_source(self.source).read(file)
+        tombstones = read_tombstones(work.dataset)
         for k, table in enumerate(in_partitions(batches, self.config.partition_rows)):
             name = f"candidates/part-{file.index:05d}-{k:05d}.parquet"
-            local = work.scratch / Path(name).name
-            pq.write_table(table, local, compression="zstd", row_group_size=table.num_rows)
+            local = _write(work.scratch / Path(name).name, table)
+            kept = tombstones.without(table)
+            if kept is not table:
+                unforgotten[name] = stamp_of(name, local).sha256
+                table = kept
+                _write(local, table)
             made[name] = local
             parts.append({"name": name, "rows": table.num_rows})
             num_faults += pc.count(table["fault"], mode="only_valid").as_py()
         rows = sum(item["rows"] for item in parts)
         facts = {"list": file.place, "parts": parts}
-        return Made(made, rows, rows, {"rows": rows, "fault": num_faults}, facts)
+        return Made(made, rows, rows, {"rows": rows, "fault": num_faults}, facts, unforgotten=unforgotten)
+
+
+def _write(local: Path, table: pa.Table) -> Path:
+    pq.write_table(table, local, compression="zstd", row_group_size=table.num_rows)
+    return local
 
 
 def in_partitions(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:

@@ -163,7 +163,7 @@ def _licences(manifest: Manifest, licences: Mapping[str, int]) -> str:
 
 
 def _refusals(told: Mapping[str, Any]) -> str:
-    policy = "".join(f"- `{name}` = {_cell(value)}\n" for name, value in told.get("policy", {}).items())
+    policy = "".join(f"- `{name}` = {_cell(value)}\n" for name, value in sorted(told.get("policy", {}).items()))
     table = _table(["outcome", "cause", "rows"], told.get("refused", ()))
     none = "No row was opted out, block-listed or deferred.\n" if "refused" in told and not table else ""
     return "\n".join(filter(None, [policy, table or none]))

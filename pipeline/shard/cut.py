@@ -72,6 +72,7 @@ class Cut:
     def make(self, part: Part, work: Workspace) -> Made:
         """Write tar, index and stats of one shard."""
         table = pa.concat_tables([_rows(work.dataset, *piece) for piece in part.facts["slices"]])
+        table = table.filter(table.column("raw_tar").is_valid())  # the others keep the place of what was forgotten
         local = work.scratch / "shard.tar"
         with HashedTar(local) as tar:
             placed = _write_tar(tar, table, work.dataset)

@@ -209,7 +209,8 @@ class Sort(Gather):
         pq.write_table(table, local, compression="zstd", row_group_size=SORTED_ROWS)
         counts = {"duplicate_key": len(rows) - len(once), "in_earlier_shards": len(once) - len(fresh)}
         name = f"shuffle/{self.name}/gather/{part.id}.parquet"
-        return Made({name: local}, len(rows), len(table), counts, facts)
+        forgotten = table.column("raw_tar").null_count  # rows that keep their place alone
+        return Made({name: local}, len(rows), len(table) - forgotten, counts, facts)
 
     def reduce(self, table: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
         """The bucket, split by split."""

@@ -62,7 +62,7 @@ class Publish:
         for number, (name, data) in enumerate(texts.items()):
             files[name] = work.scratch / f"{number}"
             files[name].write_bytes(data)
-        return Made(files, manifest.samples, manifest.samples)
+        return Made(files, manifest.samples, manifest.samples, {}, {"told": dict(part.facts["told"])})
 
     def _manifest(self, cuts: Sequence[Commit]) -> Manifest:
         entries: dict[str, list[ShardEntry]] = {}

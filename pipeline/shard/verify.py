@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.commit import RAW, RETRY, WAITING, Commit, read_commit
+from pipeline.commit import FORGET, FORGETTING, RAW, RETRY, REWRITTEN, WAITING, Commit, read_commit
 from pipeline.engine import Engine, EngineConfig
 from pipeline.errors import DatasetError, StoreError
 from pipeline.shard.cut import Cut
@@ -29,6 +29,7 @@ from pipeline.shard.verify_whole import (
 )
 from pipeline.store import Store
 
+_FINISH_FORGETTING = "Run `pairmill forget DATASET`, or `pairmill curate` with its recipe: either finishes it."
 _FINISH = "Run `pairmill curate` with its recipe, or `pairmill retry`: either finishes it."
 
 
@@ -53,6 +54,9 @@ def verify(dataset: Store, engine: Engine | None = None) -> list[Problem]:
             seen[number] = replace(found, hashes=found.hashes[:0])
         for found in seen:
             problems += found.problems
+        stopped = [commit for commit in commits if commit.stage == FORGET and not commit.facts["done"]]
+        if stopped:  # shards and manifest are between two states
+            return [*problems, *map(_stopped, stopped)]
         if manifest is None:
             remedy = "Run `pairmill shard` to finish the dataset."
             return [*problems, Problem(MANIFEST, why, "a readable manifest", remedy)]
@@ -105,7 +109,7 @@ def _look(dataset: Store, numbered: tuple[int, ShardItem | _FileItem]) -> tuple[
     """Read the files of one item."""
     number, item = numbered
     if isinstance(item, _FileItem):
-        look = _patch if item.commit.stage == RETRY else _files
+        look = _LOOKS.get(item.commit.stage, _files)
         return number, ShardSeen(list(look(dataset, item.commit, item.remedy)))
     seen = look_at_shard(dataset, item)
     if item.commit is not None:
@@ -150,16 +154,35 @@ def _files(dataset: Store, commit: Commit, remedy: str) -> Iterator[Problem]:
 
 
 def _patch(dataset: Store, commit: Commit, remedy: str) -> list[Problem]:
-    """A part that `retry` patched and had no time to put in its place: some of its files may lie there already."""
-    moved = []
-    for stamp in commit.files:
-        there = RAW + stamp.name.removeprefix(WAITING)
-        moved.append(stamp if dataset.exists(stamp.name) else replace(stamp, name=there))
-    damaged = list(_files(dataset, replace(commit, files=tuple(moved)), remedy))
+    """A part that `retry` patched and had no time to put in its place."""
+    damaged = list(_files(dataset, _where_it_lies(dataset, commit, WAITING, RAW), remedy))
     if damaged:
         return damaged
     found = f"an interrupted retry: the patched {RAW}{commit.part} is complete, and not in its place yet"
     return [Problem(f"commits/{RETRY}/{commit.part}.json", found, "no retry that waits", _FINISH)]
+
+
+def _rewritten(dataset: Store, commit: Commit, remedy: str) -> Iterator[Problem]:
+    """A part that `forget` rewrote and had no time to put in its place."""
+    return _files(dataset, _where_it_lies(dataset, commit, REWRITTEN, ""), remedy)
+
+
+_LOOKS = {RETRY: _patch, FORGETTING: _rewritten}
+"""Stage -> how parts are looked at that wait beside those whose place they take."""
+
+
+def _where_it_lies(dataset: Store, commit: Commit, waiting: str, place: str) -> Commit:
+    """A part on its way from one folder to another: some of its files may have been moved already."""
+    moved = []
+    for stamp in commit.files:
+        there = place + stamp.name.removeprefix(waiting)
+        moved.append(stamp if dataset.exists(stamp.name) else replace(stamp, name=there))
+    return replace(commit, files=tuple(moved))
+
+
+def _stopped(request: Commit) -> Problem:
+    found = f"an interrupted request to forget {request.counts['samples']:,} samples: some parts still hold them"
+    return Problem(f"commits/{FORGET}/{request.part}.json", found, "a request that is carried out", _FINISH_FORGETTING)
 
 
 def _sha256(dataset: Store, name: str) -> str:

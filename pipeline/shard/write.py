@@ -54,7 +54,7 @@ def write_shards(
     dataset = engine.dataset
     fetched, judged = _inputs(dataset, FETCH, judged_parts), _inputs(dataset, JUDGE, judged_parts)
     raw = digest_of([commit.content() for commit in fetched])
-    kept = sum(commit.rows_out for commit in judged)
+    kept = sum(commit.as_made().rows_out for commit in judged)
     *before, finished = standing_generations(dataset, config)
     work = _Work(config, judged_parts, kept, finished)
     for earlier in before:
@@ -76,7 +76,7 @@ def write_shards(
         generations += (next_generation(config, [shard.split for shard in shards]),)
     publish = Publish(name, generations)
     ids = [*work.finished.shards, *(shard.id for shard in shards)]
-    engine.run(publish, [publish.part(ids, {**(told or {}), **_told(engine, judged_parts, ids)})])
+    engine.run(publish, [publish.part(ids, {**(told or {}), **told_of_shards(engine, judged_parts, ids)})])
     manifest = read_manifest(dataset)
     log.info("sharded name=%s shards=%d fingerprint=%s", name, len(shards), manifest.fingerprint())
     return manifest
@@ -151,7 +151,7 @@ def _cut(engine: Engine, cut: Cut, shards: Sequence[PlannedShard], finished: Seq
     _drop_others(dataset, cut.name, wanted, folders)
 
 
-def _told(engine: Engine, parts: Sequence[str], shards: Sequence[str]) -> dict[str, Any]:
+def told_of_shards(engine: Engine, parts: Sequence[str], shards: Sequence[str]) -> dict[str, Any]:
     """For the card: what was refused, and what stays although it would not be kept today."""
     survey = Survey()
     surveyed = engine.run(survey, [survey.part(id) for id in parts])

@@ -42,6 +42,11 @@ class Outcome:
     """What became of the row's companions, in their order."""
 
 
+def outcome_of_fault(fault: str) -> Outcome:
+    """The end of a row that is not fetched because of what it is."""
+    return Outcome(Status.FORGOTTEN) if fault == Status.FORGOTTEN else Outcome(Status.BAD_ROW, fault)
+
+
 @dataclass(frozen=True, slots=True)
 class Treated:
     """A body after its treatment: an outcome, and the digests (`md5:<hex>`) that rows may have promised."""

@@ -44,6 +44,7 @@ from pipeline.ingest.fetch.takeover import Wanted, take_over
 from pipeline.ingest.media.image import ImageConfig
 from pipeline.record import Status
 from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.tombstones import read_tombstones
 from pipeline.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,8 @@ class PeerFetch:
         candidates = read_candidates(part, work)
         if self.config.companions != "ignore" and candidates["companions"].null_count < len(candidates):
             raise RecipeError(f"fetch.engine = 'img2dataset' cannot do what the list asks for: {NO_COMPANIONS}.")
-        writer = RawWriter(part.id, candidates, work.scratch, self.config.memory_mb << 20)
+        tombstones = read_tombstones(work.dataset)
+        writer = RawWriter(part.id, candidates, work.scratch, self.config.memory_mb << 20, tombstones=tombstones)
         try:
             self.download(plan_jobs(candidates, writer), candidates, writer, work.turns)
             made = writer.finish()

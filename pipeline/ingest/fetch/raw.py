@@ -26,6 +26,7 @@ from pipeline.ingest.fetch.outcome import Outcome, Place
 from pipeline.record import CANDIDATE, FETCHED, Status
 from pipeline.stage import Made
 from pipeline.tar import TarWriter
+from pipeline.tombstones import NO_TOMBSTONES, Tombstones, blanked
 
 _STORED = (
     "width", "height", "original_width", "original_height", "exif", "sha256",
@@ -72,8 +73,12 @@ class RawWriter:
         scratch: Path,
         memory_bytes: int,
         companions: Literal["drop_row", "keep_row", "ignore"] = "ignore",
+        tombstones: Tombstones = NO_TOMBSTONES,
     ) -> None:
-        """Take `companions`, what becomes of them as in FetchConfig; unless ignored, each has to have its outcome."""
+        """Take `companions`, what becomes of them as in FetchConfig; unless ignored, each has to have its outcome.
+
+        A row whose body `tombstones` names is written as forgotten.
+        """
         self.part = part
         self._candidates = candidates
         needed = (candidates[name].to_pylist() for name in ("key", "source", "source_id", "url", "texts"))
@@ -87,6 +92,7 @@ class RawWriter:
         self.companions: list[list[dict[str, Any]]] = [items or [] for items in listed]
         """Role and URL of those of each row that have to have an outcome."""
         self._lost: Counter[str] = Counter()
+        self._forgotten_bodies = tombstones.bodies
         held = Held(scratch / f"{part}.held", memory_bytes)
         roles = [[item["role"] for item in items] for items in self.companions]
         self._samples = Samples(held, roles, keeps_incomplete=companions == "keep_row")
@@ -97,6 +103,10 @@ class RawWriter:
         self._samples.put(place, outcome)
         while (ready := self._samples.take()) is not None:
             row, whole = ready
+            if whole.sha256 in self._forgotten_bodies:
+                whole = Outcome(Status.FORGOTTEN)
+            if whole.status == Status.FORGOTTEN:
+                self._rows[row] = _Row(self._rows[row].key, self._rows[row].source, "", None, [])
             self._write(self._rows[row], self.companions[row], whole)
 
     def abandon(self) -> None:
@@ -160,9 +170,9 @@ class RawWriter:
 
     def _table(self) -> pa.Table:
         """All rows as FETCHED, built column by column."""
-        mediums = self._candidates["medium"].to_pylist()
-        facts = list(zip(self._outcomes, self._details, mediums, strict=True))
-        columns: dict[str, Any] = {name: self._candidates[name] for name in CANDIDATE.names}
+        candidates = blanked(self._candidates, np.array(self._outcomes, object) == Status.FORGOTTEN.value)
+        facts = list(zip(self._outcomes, self._details, candidates["medium"].to_pylist(), strict=True))
+        columns: dict[str, Any] = {name: candidates[name] for name in CANDIDATE.names}
         columns |= {
             "caption": pa.array([row.caption for row in self._rows], pa.string()),
             "uid": pa.array([row.uid for row in self._rows], pa.string()),

@@ -31,6 +31,7 @@ from pipeline.ingest.media.sniff import sniff
 from pipeline.record import CANDIDATE, FETCHED, RETRYABLE, Status
 from pipeline.stage import Made, Part, Workspace
 from pipeline.store import Store
+from pipeline.tombstones import read_tombstones
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,8 @@ class Retry:
             )
         config = self.fetch.config
         candidates = table.select(CANDIDATE.names).cast(CANDIDATE)
-        writer = RawWriter(part.id, candidates, work.scratch, config.memory_mb << 20, config.companions)
+        memory_bytes, tombstones = config.memory_mb << 20, read_tombstones(work.dataset)
+        writer = RawWriter(part.id, candidates, work.scratch, memory_bytes, config.companions, tombstones)
         try:
             jobs = jobs_to_retry(table, writer)
             self.fetch.download(jobs, table, writer, work.turns)

@@ -27,7 +27,7 @@ from pipeline.ingest.fetch.decoders import Decoders
 from pipeline.ingest.fetch.loop import run_in_loop
 from pipeline.ingest.fetch.manners import Manners
 from pipeline.ingest.fetch.names import looked_up_ahead
-from pipeline.ingest.fetch.outcome import COMPANION, Outcome, Promise, Treatment
+from pipeline.ingest.fetch.outcome import COMPANION, Outcome, Promise, Treatment, outcome_of_fault
 from pipeline.ingest.fetch.raw import RawWriter
 from pipeline.ingest.fetch.schedule import Job, Schedule
 from pipeline.ingest.media.image import ImageConfig
@@ -35,6 +35,7 @@ from pipeline.ingest.media.probe import MediaConfig, load_av
 from pipeline.ingest.media.retouch import face_boxes
 from pipeline.record import CANDIDATE, ROLE, Status
 from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.tombstones import read_tombstones
 from pipeline.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ class Fetch:
         """Fetch one candidate part; whatever the web does, every row ends in one status."""
         candidates = read_candidates(part, work)
         memory_bytes = self.config.memory_mb << 20
-        writer = RawWriter(part.id, candidates, work.scratch, memory_bytes, self.config.companions)
+        tombstones = read_tombstones(work.dataset)
+        writer = RawWriter(part.id, candidates, work.scratch, memory_bytes, self.config.companions, tombstones)
         try:
             jobs = plan_jobs(candidates, writer, load_block_list(self.config.block, self._block_content))
             self.download(jobs, candidates, writer, work.turns)
@@ -176,9 +178,9 @@ def raw_parts(ingested: Mapping[str, Commit]) -> Iterator[Part]:
 
 
 def read_candidates(part: Part, work: Workspace) -> pa.Table:
-    """The candidates that a raw part is made of."""
+    """The candidates that a raw part is made of, without what was forgotten since they were listed."""
     with work.dataset.open(part.facts["candidates"]) as stream:
-        return pq.read_table(stream).cast(CANDIDATE)
+        return read_tombstones(work.dataset).without(pq.read_table(stream).cast(CANDIDATE))
 
 
 def plan_jobs(candidates: pa.Table, writer: RawWriter, block: BlockList = NO_BLOCKS) -> list[Job]:
@@ -195,7 +197,7 @@ def plan_jobs(candidates: pa.Table, writer: RawWriter, block: BlockList = NO_BLO
         if problem is None and key in first:
             problem = f"same key as row {first[key]} of this part"
         if problem is not None:
-            writer.put(row, Outcome(Status.BAD_ROW, problem))
+            writer.put(row, outcome_of_fault(problem))
             continue
         first[key] = row
         blocked = None if promised is None else block.of_hashes([promised])
