@@ -50,12 +50,19 @@ def export(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def eval_lines(recalls: dict[str, float]) -> list[str]:
-    """Recall at k both ways, chance and their ratio beside it, one line each."""
+    """Recall at k both ways, chance and their ratio beside it, and captions where there are some; one line each."""
     lines = [f"{recalls['images']:.0f} images, {recalls['texts']:.0f} texts"]
     for way in ("image_to_text", "text_to_image"):
         for k in (1, 5, 10):
             found, chance = recalls[f"{way}_r{k}"], recalls[f"{way}_r{k}_chance"]
-            lines.append(f"{way} R@{k:<3} {found:7.1%}   chance {chance:6.2%}   {found / chance:5.1f} x")
+            line = f"{way} R@{k:<3} {found:7.1%}   chance {chance:6.2%}   {found / chance:5.1f} x"
+            again = recalls.get(f"{way}_rerank_r{k}")
+            lines.append(line if again is None else f"{line}   ranked again {again:7.1%}")
+    if "cider" in recalls:
+        lines.append(
+            f"captions BLEU-4 {recalls['bleu4']:.3f}   CIDEr {recalls['cider']:.2f}   "
+            f"of another image {recalls['cider_shuffled']:.2f}"
+        )
     return lines
 
 
