@@ -28,6 +28,7 @@ from pipeline.recipe import check
 from pipeline.shard.reader import ReaderConfig, ShardReader
 from pipeline.store import Store
 from pretrain.checkpoint import Checkpoint, newest
+from pretrain.consumed import keep_account
 from pretrain.encoders.text import Vocabulary
 from pretrain.models.table import build_model
 from pretrain.momentum import Teacher
@@ -76,6 +77,7 @@ def prepared(recipe: TrainingRecipe, run: Store, world: World) -> Iterator[Sessi
         _begin(recipe, lineage, run, sources)
     augment = recipe.augment.model_copy(update={"decoder": world.from_first(lineage["decoder"])})
     if world.rank == 0:
+        keep_account(run, Store(recipe.data.url))
         run.put_bytes(ENVIRONMENT, _json(environment(world)))
     world.barrier()
     with local_tokenizer(run) as folder:

@@ -29,6 +29,27 @@ def trains(jobs):
     return results
 
 
+def trains_and_tells(recipe, run):
+    """Run train_func; gives the keys of this rank's batch at every step that was made."""
+    from pretrain.loader import TrainLoader
+    from pretrain.train import train_func
+
+    batches, told = TrainLoader.batches, {}
+
+    def telling(self, step):
+        with contextlib.closing(batches(self, step)) as made:
+            for number, batch in enumerate(made, step):
+                told[number] = batch.keys
+                yield batch
+
+    TrainLoader.batches = telling
+    try:
+        train_func({"recipe": recipe, "run": run})
+    finally:
+        TrainLoader.batches = batches
+    return told
+
+
 class PowerCut(BaseException):
     """What ends a run without asking."""
 
