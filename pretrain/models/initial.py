@@ -40,7 +40,7 @@ def load_initial(model: nn.Module, folder: str) -> None:
 
     path = Path(folder) / "model.safetensors"
     if not path.is_file():
-        raise RecipeError(f"model.init {folder}: holds no model.safetensors. Name a folder of a CLIPModel or SiglipModel.")
+        raise RecipeError(f"model.init {folder}: holds no model.safetensors. Name that of a CLIPModel or SiglipModel.")
     state = load_file(path)
     faults = []
     for name, parameter in model.named_parameters():

@@ -114,5 +114,5 @@ def test_weights_of_another_size_are_refused_by_name(run, trained):
     with pytest.raises(RecipeError, match=r"position_embedding.*\(16, 16\).*\(9, 16\)"):
         fresh_model(recipe.model_copy(update={"model": changed}), trained[1].vocabulary)
     nowhere = recipe.model.model_copy(update={"init": "nowhere"})
-    with pytest.raises(RecipeError, match="model.init nowhere"):
+    with pytest.raises(RecipeError, match=r"model\.init nowhere"):
         fresh_model(recipe.model_copy(update={"model": nowhere}), trained[1].vocabulary)
