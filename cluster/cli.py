@@ -48,6 +48,8 @@ VERBS = {
     "show": Verb("cluster.verbs.look:show", "what ships, what a recipe resolves to, what a dataset holds", (FORMS,)),
     "subset": Verb("cluster.verbs.look:subset", "write the uids of the kept rows as a DataComp subset file", (FORMS,)),
     "probe": Verb("cluster.verbs.probe:probe", "fit a linear probe on stored embeddings from labelled rows", (FORMS,)),
+    "merge": Verb("cluster.verbs.shards:merge", "several finished datasets -> one, by copying their shards", (FORMS,)),
+    "unpack": Verb("cluster.verbs.shards:unpack", "write shards as files, as parquet or as MDS", (FORMS,)),
     "report": Verb("cluster.verbs.look:report", "one HTML page: funnel, gallery, curves", (FORMS,)),
     "verify": Verb("cluster.verbs.look:verify", "re-read a dataset and prove it against its records", (FORMS,)),
     "doctor": Verb("cluster.verbs.doctor:doctor", "what is wrong with this installation, and how to mend it", (FORMS,)),
@@ -140,6 +142,18 @@ def _own_arguments(name: str, sub: argparse.ArgumentParser) -> None:
             add("dataset", metavar="DATASET", help="dataset folder")
             add("--run", help="run folder whose curves to draw")
             add("--out", default="report.html", help="the page (report.html)")
+        case "merge":
+            add("out", metavar="OUT", help="folder of the merged dataset; one that is there goes on")
+            add("datasets", metavar="DATASET", nargs="+", help="finished datasets, in the order they are to have")
+            add("--name", help="what it is called (the last part of OUT)")
+            add("--duplicates", choices=["refuse", "first"], default="refuse", help="of a key in two of them (refuse)")
+            add("--by", choices=["copy", "link"], default="copy", help="link: the same files, on one disk (copy)")
+            add("--on", metavar="SITE", default="process", help="where to run: a site's name or file (process)")
+        case "unpack":
+            add("dataset", metavar="DATASET", help="dataset folder")
+            add("--as", dest="layout", choices=["files", "parquet", "mds"], required=True, help="the layout")
+            add("--out", required=True, help="the folder to write")
+            add("--on", metavar="SITE", default="process", help="where to run: a site's name or file (process)")
         case "verify":
             add("dataset", metavar="DATASET", help="dataset folder, or a copy of its shards")
             add("--on", metavar="SITE", default="process", help="where to read: a site's name or file (process)")

@@ -139,6 +139,7 @@ def publish(dataset: Store, stage: str, part: str, made_by: str, made: Made) -> 
     if standing is not None and standing.made_by == made_by:
         return standing  # another attempt of the same work was first; ours is dropped with its scratch folder
     files = tuple(stamp_of(name, local, made.sha256.get(name)) for name, local in made.files.items())
+    files += tuple(FileStamp(name, there.bytes, there.sha256) for name, there in made.copies.items())
     commit = Commit(stage, part, made_by, files, made.rows_in, made.rows_out, dict(made.counts), dict(made.facts))
     if made.unforgotten:
         forgot = Forgot((), "", dict(made.unforgotten), commit.rows_out, commit.counts)
@@ -146,10 +147,12 @@ def publish(dataset: Store, stage: str, part: str, made_by: str, made: Made) -> 
     if standing is not None:
         dataset.delete(record)
         for stamp in standing.files:
-            if stamp.name not in made.files:
+            if stamp.name not in made.files and stamp.name not in made.copies:
                 dataset.delete(stamp.name)
     for name, local in made.files.items():
         dataset.put_file(local, name)
+    for name, there in made.copies.items():
+        dataset.copy_within(Store(there.url), there.name, name)
     dataset.put_bytes(record, commit.to_json())
     return commit
 

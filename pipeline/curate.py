@@ -399,6 +399,10 @@ def _check_folder(recipe: DatasetRecipe) -> None:
                 f"{dataset.url}: holds the dataset {there.get('name')!r}, and the recipe makes {recipe.name!r}. "
                 "Name another folder (--set dataset=...), or delete this one."
             )
+        if "merged" in there:
+            raise AskedWrongly(
+                f"{dataset.url}: was merged from other datasets, and is not curated. Name another folder."
+            )
         if there.get("format") != FORMAT:
             raise AskedWrongly(
                 f"{dataset.url}: has layout version {there.get('format')}; this pairmill writes {FORMAT}. "

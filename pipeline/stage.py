@@ -49,13 +49,24 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Copy:
+    """A file of another dataset, `name` in the folder at `url`, that the store is to copy by itself."""
+
+    url: str
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Made:
     """What a stage made of one part, still in scratch.
 
     `files` maps the name in the dataset to the local file. `counts` are the funnel's numbers: reason -> rows.
     `facts` travels in the commit record for later stages: small and JSON. `sha256` has the digests of those files that
-    were hashed while they were written, by name. `unforgotten` has those that files would have if nothing had been
-    forgotten (pipeline/tombstones.py), by name: what depends on them then stays as it is.
+    were hashed while they were written, by name. `copies` are files that need not come here first. `unforgotten` has
+    the digests that files would have if nothing had been forgotten (pipeline/tombstones.py), by name: what depends on
+    them then stays as it is.
     """
 
     files: Mapping[str, Path]
@@ -64,6 +75,7 @@ class Made:
     counts: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
+    copies: Mapping[str, Copy] = field(default_factory=dict)
     unforgotten: Mapping[str, str] = field(default_factory=dict)
 
 

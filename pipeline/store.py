@@ -192,6 +192,14 @@ class Store:
             raise StoreError(f"{final}: cannot write: {_reason(error)}. {_free_space(final)}") from error
         self.put_file(near, name)
 
+    def may_copy_from(self, other: Store) -> bool:
+        """Whether the store itself copies files of `other`, so that their bytes need not come here: within buckets."""
+        return not self.is_local and not other.is_local and urlsplit(self.url).scheme == urlsplit(other.url).scheme
+
+    def copy_within(self, other: Store, there: str, name: str) -> None:
+        """Publish the file `there` of `other` as `name`, where `may_copy_from` says so; whole or not at all."""
+        self._try(name, lambda: self.fs.copy(other.path(there), self.path(name)))
+
     def delete(self, name: str) -> None:
         """Remove the file or folder `name`; nothing happens where it is absent."""
         try:

@@ -69,7 +69,8 @@ def write_shards(
             f"{dataset.url}: no sample of {len(judged_parts)} parts was kept, so there is nothing to shard. "
             "Look at the funnel for the rule that drops them, and loosen it."
         )
-    _cut(engine, Cut(raw, name, len(work.finished.generations)), shards, work.finished.shards)
+    cut = Cut(raw, name, len(work.finished.generations))
+    make_shards(engine, cut, [cut.part(shard) for shard in shards], work.finished.shards)
     work.tidy(dataset)
     generations = work.finished.generations
     if shards:
@@ -135,20 +136,22 @@ class _Work:
         _drop_others(dataset, Sort.name, {part.id for part in self.sort.buckets()}, [f"shuffle/{Sort.name}/gather"])
 
 
-def _cut(engine: Engine, cut: Cut, shards: Sequence[PlannedShard], finished: Sequence[str]) -> None:
-    """Make the shards, and remove those of no generation."""
+def make_shards(engine: Engine, stage: Stage, parts: Sequence[Part], finished: Sequence[str] = ()) -> None:
+    """Make shards, and remove those that are neither made nor `finished`.
+
+    Where there are no finished ones, a manifest that would speak of other bytes goes first.
+    """
     dataset = engine.dataset
-    parts = [cut.part(shard) for shard in shards]
     wanted = {part.id for part in parts} | set(finished)
-    _, pending = engine.plan(cut, parts)
-    if not finished and (pending or read_commits(dataset, cut.name).keys() - wanted):
+    _, pending = engine.plan(stage, parts)
+    if not finished and (pending or read_commits(dataset, stage.name).keys() - wanted):
         standing = read_commit(dataset, Publish.name, "all")
         if standing is not None:
             drop_part(dataset, standing)
         dataset.delete(MANIFEST)  # a kill may have left it without its record
-    engine.run(cut, parts)
+    engine.run(stage, parts)
     folders = [f"{SHARDS}/{folder}" for folder in dataset.folders(SHARDS)]
-    _drop_others(dataset, cut.name, wanted, folders)
+    _drop_others(dataset, stage.name, wanted, folders)
 
 
 def told_of_shards(engine: Engine, parts: Sequence[str], shards: Sequence[str]) -> dict[str, Any]:

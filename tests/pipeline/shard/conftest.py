@@ -62,8 +62,11 @@ def fetched_row(number, rng, **changes):
     return row | changes
 
 
-def add_part(judged, id, numbers, *, seed=0, change=None, keep=None):
-    """One part whose row `n` is fetched unless n % 7 == 3, and kept unless n % 5 == 2 (or as `keep(n)` says)."""
+def add_part(judged, id, numbers, *, seed=0, change=None, keep=None, mask=None):
+    """One part whose row `n` is fetched unless n % 7 == 3, and kept unless n % 5 == 2 (or as `keep(n)` says).
+
+    `mask(n)` gives the bytes of its companion, None for none.
+    """
     rng = np.random.default_rng([seed, len(numbers), *numbers])
     rows, verdicts = [], []
     with scratch_folder(judged.dataset) as scratch:
@@ -82,6 +85,8 @@ def add_part(judged, id, numbers, *, seed=0, change=None, keep=None):
                     placed = tar.add(row["member"], media)
                     row |= {"tar_offset": placed.data_offset, "tar_bytes": placed.data_size}
                     row["sha256"] = hashlib.sha256(b"body" + media).hexdigest()
+                    if mask is not None and mask(number) is not None:
+                        row["stored_companions"] = [add_mask(tar, row["key"], mask(number))]
                 kept = row["outcome"] == "success" and (number % 5 != 2 if keep is None else keep(number))
                 dropped_by = None if kept else "rule" if row["outcome"] == "success" else "fetch:http_404"
                 weight = float(np.float32(0.1 * (1 + number % 3)))
@@ -101,6 +106,14 @@ def add_part(judged, id, numbers, *, seed=0, change=None, keep=None):
     if id not in judged.parts:
         judged.parts.append(id)
     return judged
+
+
+def add_mask(tar, key, data):
+    placed = tar.add(f"{key}.segmentation.png", data)
+    return {
+        "role": "segmentation", "outcome": "success", "member": placed.name, "offset": placed.data_offset,
+        "bytes": len(data), "width": 1, "height": 1, "sha256": hashlib.sha256(data).hexdigest(),
+    }  # fmt: skip
 
 
 def build(url, *, parts=3, rows=40, **options):
