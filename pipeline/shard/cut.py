@@ -27,6 +27,7 @@ from pipeline.shard.plan import PlannedShard
 from pipeline.shard.ranges import RangeReader, Span, SpanMissing
 from pipeline.stage import Made, Part, Resources, Workspace
 from pipeline.store import Store
+from pipeline.tar import BLOCK, Member
 
 _WINDOW_BYTES = 32 << 20
 _COLUMNS = [
@@ -153,13 +154,15 @@ def _read_raw(reader: RangeReader, window: Sequence[Row]) -> list[bytes]:
 
 def _add_sample(tar: HashedTar, row: Row, media: bytes, companions: Sequence[bytes]) -> Placed:
     key, start = row["key"], tar.position
-    medium = tar.add_hashed(f"{key}.{row['extension']}", media)
-    beside = [
-        tar.add_hashed(item["member"], data) for item, data in zip(_companions(row), companions, strict=True)
+    endings = [row["extension"], *(item["member"].removeprefix(f"{key}.") for item in _companions(row))]
+    bodies = list(zip(endings, (media, *companions), strict=True))
+    texts = [("json", row["json"]), ("txt", row["caption"].encode())]
+    begins = tar.add_hashed(key, [*bodies, *texts], len(bodies))
+    members = [
+        Member(f"{key}.{ending}", begin - BLOCK, begin, len(data))
+        for begin, (ending, data) in zip(begins, bodies, strict=False)
     ]
-    tar.add(f"{key}.json", row["json"])
-    tar.add(f"{key}.txt", row["caption"].encode())
-    return Placed(start, tar.position - start, medium, tuple(beside))
+    return Placed(start, tar.position - start, members[0], tuple(members[1:]))
 
 
 def _check_companions(table: pa.Table, placed: Sequence[Placed], digests: Sequence[str]) -> None:

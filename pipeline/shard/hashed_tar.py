@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from pipeline.tar import Member, TarWriter
+from pipeline.tar import TarWriter
 
 
 class HashedTar(TarWriter):
@@ -21,7 +21,7 @@ class HashedTar(TarWriter):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.digests: list[str] = []
-        """sha256 of each member that was added by `add_hashed`, in their order."""
+        """sha256 of each member that was wanted, in their order."""
         self._whole = hashlib.sha256()
         self._unhashed: list[bytes] = []
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="sha256")
@@ -32,10 +32,10 @@ class HashedTar(TarWriter):
         """sha256 of the whole file."""
         return self._whole.hexdigest()
 
-    def add_hashed(self, name: str, data: bytes) -> Member:
-        """Append one file whose digest is wanted."""
-        self._unhashed.append(data)
-        return self.add(name, data)
+    def add_hashed(self, stem: str, files: Sequence[tuple[str, bytes]], num_hashed: int) -> list[int]:
+        """As `add_sample`; the digests of the first `num_hashed` files are wanted."""
+        self._unhashed += [data for _, data in files[:num_hashed]]
+        return self.add_sample(stem, files)
 
     def write(self, pieces: Sequence[bytes]) -> None:
         """Write the next bytes of the tar while they are hashed."""

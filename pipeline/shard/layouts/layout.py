@@ -24,7 +24,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a shard stands: number `index` of `of` in its split. `kind`: what all media of the dataset are, or media."""
+    """Where a shard stands: number `index` of `of` in its split. `kind` is what all media are, or media."""
 
     split: str
     index: int
