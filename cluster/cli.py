@@ -52,6 +52,8 @@ VERBS = {
     "unpack": Verb("cluster.verbs.shards:unpack", "write shards as files, as parquet or as MDS", (FORMS,)),
     "report": Verb("cluster.verbs.look:report", "one HTML page: funnel, gallery, curves", (FORMS,)),
     "verify": Verb("cluster.verbs.look:verify", "re-read a dataset and prove it against its records", (FORMS,)),
+    "trace": Verb("cluster.verbs.care:trace", "a sample's life, from the list to the steps that used it", (FORMS,)),
+    "forget": Verb("cluster.verbs.care:forget", "take samples out of a dataset for good", (FORMS,)),
     "doctor": Verb("cluster.verbs.doctor:doctor", "what is wrong with this installation, and how to mend it", (FORMS,)),
 }
 
@@ -157,8 +159,29 @@ def _own_arguments(name: str, sub: argparse.ArgumentParser) -> None:
         case "verify":
             add("dataset", metavar="DATASET", help="dataset folder, or a copy of its shards")
             add("--on", metavar="SITE", default="process", help="where to read: a site's name or file (process)")
+        case "trace" | "forget":
+            _care_arguments(name, sub)
         case "doctor":
             add("--store", help="also try to write, read and delete in this store (s3://bucket/folder)")
+
+
+def _care_arguments(name: str, sub: argparse.ArgumentParser) -> None:
+    add = sub.add_argument
+    many: dict[str, Any] = {"action": "append", "default": []}
+    if name == "trace":
+        add("key", metavar="KEY", nargs="?", help="the sample's key")
+        add("--data", default=".", help="dataset folder (the one we are in)")
+    else:
+        add("dataset", metavar="DATASET", help="dataset folder")
+        add("--key", metavar="KEY", help="a sample by its key", **many)
+        add("--domain", metavar="DOMAIN", help="all samples of a domain and of those below it", **many)
+        add("--where", metavar="EXPR", help="all rows that meet a condition, as verdicts write it")
+        add("--from", metavar="FILE", dest="list", help="a list of keys, URLs and sha256, one a line")
+        add("--on", metavar="SITE", default="local", help="where to run (local)")
+        add("--dry-run", action="store_true", help="say what would change, and change nothing")
+    add("--url", metavar="URL", help="samples by their URL", **many)
+    add("--sha256", metavar="HEX", help="samples by the sha256 of the body received, or stored in a shard", **many)
+    add("--run", metavar="RUN", help="a training run, beside those that the dataset knows of", **many)
 
 
 def _call(name: str) -> Any:

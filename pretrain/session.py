@@ -25,10 +25,10 @@ from torch import nn
 from pipeline.errors import TrainingError
 from pipeline.jpeg import native
 from pipeline.recipe import check
-from pipeline.shard.reader import ReaderConfig, ShardReader
+from pipeline.shard.reader import ShardReader
 from pipeline.store import Store
 from pretrain.checkpoint import Checkpoint, newest
-from pretrain.consumed import keep_account
+from pretrain.consumed import READING, keep_account
 from pretrain.encoders.text import Vocabulary
 from pretrain.models.table import build_model
 from pretrain.momentum import Teacher
@@ -65,9 +65,8 @@ def prepared(recipe: TrainingRecipe, run: Store, world: World) -> Iterator[Sessi
 
     Raises: TrainingError: the folder holds a run of another recipe or other data. DatasetError: no such data.
     """
-    reading = ReaderConfig(companions="skip")  # no objective learns from masks
-    sources = tuple(ShardReader(source.url, source.split, reading) for source in recipe.data.sources())
-    held_out = ShardReader(recipe.data.url, recipe.data.eval_split, reading)
+    sources = tuple(ShardReader(source.url, source.split, READING) for source in recipe.data.sources())
+    held_out = ShardReader(recipe.data.url, recipe.data.eval_split, READING)
     resume = world.from_first(newest(run) if world.rank == 0 else None)
     _check_ranks_agree([held_out, *sources], world)
     lineage = _lineage(recipe, held_out, sources)
@@ -77,7 +76,7 @@ def prepared(recipe: TrainingRecipe, run: Store, world: World) -> Iterator[Sessi
         _begin(recipe, lineage, run, sources)
     augment = recipe.augment.model_copy(update={"decoder": world.from_first(lineage["decoder"])})
     if world.rank == 0:
-        keep_account(run, Store(recipe.data.url))
+        keep_account(run, [held_out.url, *(reader.url for reader in sources)])
         run.put_bytes(ENVIRONMENT, _json(environment(world)))
     world.barrier()
     with local_tokenizer(run) as folder:

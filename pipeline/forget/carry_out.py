@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.commit import FORGET, FORGETTING, RETRY, Commit, drop_part, read_commit, read_commits
@@ -42,11 +42,15 @@ _BY_ROW = ("order", "judge", "fetch")
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What a request came to: `request` is None where nothing was left to do, or nothing was to be done."""
+    """What a request came to: `request` is None where nothing was left to do, or nothing was to be done.
+
+    `finished` are earlier requests that had been stopped.
+    """
 
     removal: Removal
     forgotten_before: frozenset[str] = frozenset()
     request: Request | None = None
+    finished: tuple[Request, ...] = ()
 
 
 def forget(
@@ -56,25 +60,31 @@ def forget(
     *,
     progress: Progress | None = None,
     dry_run: bool = False,
+    before: Callable[[Removal], None] = lambda removal: None,
 ) -> Forgotten:
     """Take the samples that `selectors` name out of a dataset, for good; first what an earlier request left undone.
 
+    Args:
+        before: called with what will go, while all of it is still there.
     Raises: AskedWrongly: a key is unknown, or a selector is not what it says; nothing was changed.
         RunFailed: a part could not be rewritten; what is done stays, and running again goes on from there.
     """
     selectors = selectors.checked()
     engine = Engine(dataset, engine_config, progress)
     with ray_session(engine_config):
+        finished: tuple[Request, ...] = ()
         if not dry_run:
             engine.clean()
             finish_retries(dataset)
-            finish_forgets(engine)
+            finished = tuple(finish_forgets(engine))
         selected = select(dataset, selectors, lambda done, total: engine.progress("forget: looking", done, total))
         removal = locate(dataset, selected.keys, lambda done, total: engine.progress("forget: placing", done, total))
+        if len(removal.keys):
+            before(removal)
         if dry_run or not len(removal.keys):
-            return Forgotten(removal, selected.forgotten_before)
-        request = commit_request(dataset, selectors, removal)
-        return Forgotten(removal, selected.forgotten_before, _carry_out(engine, request))
+            return Forgotten(removal, selected.forgotten_before, finished=finished)
+        request = _carry_out(engine, commit_request(dataset, selectors, selected, removal))
+        return Forgotten(removal, selected.forgotten_before, request, finished)
 
 
 def finish_forgets(engine: Engine) -> list[Request]:

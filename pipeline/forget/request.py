@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from pipeline.commit import FORGET, Commit, publish, read_commit, read_commits, stamp_of, write_commit
 from pipeline.errors import DatasetError
-from pipeline.forget.select import Selectors, in_threads, read_some
+from pipeline.forget.select import Selected, Selectors, in_threads, read_some
 from pipeline.recipe import digest_of
 from pipeline.shard.manifest import MANIFEST
 from pipeline.shard.publish import Publish
@@ -190,12 +190,10 @@ def _read_removal(dataset: Store, name: str, made_by: str) -> Removal:
         return Removal(pq.read_table(stream))
 
 
-def commit_request(dataset: Store, selectors: Selectors, removal: Removal) -> Request:
+def commit_request(dataset: Store, selectors: Selectors, selected: Selected, removal: Removal) -> Request:
     """Write a request down. Whatever it names is kept out of the dataset from now on."""
     number = f"{len(read_commits(dataset, FORGET)):05d}"
-    tombstones = selectors.tombstones()
-    tombstones["key"] = removal.keys.to_pylist()
-    rows = [(kind, value) for kind, values in sorted(tombstones.items()) for value in values]
+    rows = [(kind, value) for kind, values in sorted(selected.tombstones.items()) for value in values]
     table = pa.table([[kind for kind, _ in rows], [value for _, value in rows]], schema=TOMBSTONE)
     facts: dict[str, Any] = {"asked_at": datetime.now(UTC).isoformat(timespec="seconds"), "asked": _asked(selectors)}
     facts |= {"done": False, "told": _told(dataset)}

@@ -95,9 +95,15 @@ def from_lines(lines: Iterable[str]) -> Selectors:
 
 @dataclass(frozen=True)
 class Selected:
-    """The keys that are meant, and those that were asked for by name and are no longer there."""
+    """The keys that are meant, and what keeps their samples out: see `tombstones`.
+
+    `forgotten_before` are keys that were asked for and are no longer there.
+    """
 
     keys: pa.Array
+    tombstones: Mapping[str, Sequence[str]]
+    """Kind -> values. Keys of what was named by key or condition alone: a list that is numbered anew gives its keys to
+    other samples. Hashes of bodies as they were received too, where they were named as they lie in shards."""
     forgotten_before: frozenset[str] = frozenset()
 
 
@@ -110,6 +116,7 @@ class _Search:
     hosts: tuple[str, ...]
     bodies: pa.Array
     gone: set[str] = field(default_factory=set)
+    received: set[str] = field(default_factory=set)
 
 
 def select(
@@ -122,17 +129,24 @@ def select(
     search = _search_of(selectors)
     condition = None if selectors.where is None else _condition(dataset, selectors.where)
     files = list(row_files(dataset))
-    jobs: list[Callable[[], set[str]]] = []
-    if selectors.keys or selectors.urls or selectors.domains or selectors.sha256:
-        jobs += [lambda name=name: _keys_in(dataset, name, search) for name in files]
-    if condition is not None:
-        jobs += [lambda part=part: _keys_where(dataset, part, condition) for part in read_commits(dataset, "fetch")]
+    by_name = bool(selectors.keys or selectors.urls or selectors.domains or selectors.sha256)
+    parts = list(read_commits(dataset, "fetch")) if condition is not None else []
     found: set[str] = set()
-    for done, keys in enumerate(in_threads(lambda job: job(), jobs), 1):
+    for done, keys in enumerate(in_threads(lambda name: _keys_in(dataset, name, search), files if by_name else []), 1):
         found |= keys
-        progress(done, len(jobs))
+        progress(done, len(files) + len(parts))
     _check_known(dataset, selectors, found | search.gone)
-    return Selected(pa.array(sorted(found), pa.string()), frozenset(search.gone.intersection(selectors.keys) - found))
+    of_condition: set[str] = set()
+    for done, keys in enumerate(in_threads(lambda part: _keys_where(dataset, part, condition), parts), 1):
+        of_condition |= keys
+        progress(len(files) + done, len(files) + len(parts))
+    tombstones = selectors.tombstones()
+    tombstones["key"] = sorted(of_condition | found.intersection(selectors.keys))
+    tombstones["sha256"] = sorted(search.received | set(selectors.sha256))
+    return Selected(
+        pa.array(sorted(found | of_condition), pa.string()), tombstones,
+        frozenset(search.gone.intersection(selectors.keys) - found),
+    )  # fmt: skip
 
 
 def row_files(dataset: Store) -> Iterator[str]:
@@ -176,6 +190,8 @@ def _keys_in(dataset: Store, name: str, search: _Search) -> set[str]:
         search.gone.update(before.filter(_is_in(before, "key", search.keys)).column("key").to_pylist())
         table = table.filter(pc.invert(gone))
     named = reduce(pc.or_, [_is_in(table, column, search.bodies) for column in ("sha256", "media_sha256")])
+    if "media_sha256" in table.column_names:
+        search.received.update(table.filter(named).column("sha256").drop_null().to_pylist())
     certain = table.filter(named).column("key").to_pylist()
     maybe = table.filter(_maybe(table, search))
     columns = [
@@ -252,8 +268,9 @@ def _columns(dataset: Store) -> Mapping[str, pa.Field]:
     return fields
 
 
-def _keys_where(dataset: Store, part: str, condition: Expression) -> set[str]:
+def _keys_where(dataset: Store, part: str, condition: Expression | None) -> set[str]:
     """Keys of the rows of one part that meet the condition and are not forgotten yet."""
+    assert condition is not None
     table = read_columns(dataset, part, condition.columns, record=("key", "outcome"))
     keys = table.column("record.key").combine_chunks()
     batch = Batch(table.num_rows, values_of(table, condition.columns), {}, keys)

@@ -36,10 +36,10 @@ def trains_and_tells(recipe, run):
 
     batches, told = TrainLoader.batches, {}
 
-    def telling(self, step):
-        with contextlib.closing(batches(self, step)) as made:
-            for number, batch in enumerate(made, step):
-                told[number] = batch.keys
+    def telling(self):
+        with contextlib.closing(batches(self)) as made:
+            for batch in made:
+                told[len(told)] = batch.keys
                 yield batch
 
     TrainLoader.batches = telling
