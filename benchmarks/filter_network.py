@@ -226,15 +226,28 @@ def retrieval(recalls):
 
 
 def summary(seeds):
-    """Mean and standard deviation over the seeds of every figure, and of each arm less the unfiltered one."""
+    """Mean and standard deviation of every figure over the seeds; of each arm less the unfiltered one also Student's t.
+
+    `r10` is the mean of R@10 both ways. With three seeds a t beyond 4.3 is what chance gives in one of twenty.
+    """
     found = {}
     for arm in seeds[0]:
-        for measure in seeds[0][arm]:
-            found[f"{arm}.{measure}"] = spread([one[arm][measure] for one in seeds])
-            if measure in MEASURES and arm != "unfiltered":
-                differences = [one[arm][measure] - one["unfiltered"][measure] for one in seeds]
-                found[f"{arm}-unfiltered.{measure}"] = spread(differences)
+        for measure in with_r10(seeds[0][arm]):
+            values = [with_r10(one[arm])[measure] for one in seeds]
+            found[f"{arm}.{measure}"] = spread(values)
+            if measure in (*MEASURES, "r10") and arm != "unfiltered":
+                unfiltered = [with_r10(one["unfiltered"])[measure] for one in seeds]
+                differences = [value - other for value, other in zip(values, unfiltered, strict=True)]
+                mean, deviation = spread(differences)
+                t = mean / (deviation / len(seeds) ** 0.5) if deviation else None
+                found[f"{arm}-unfiltered.{measure}"] = [mean, deviation, t and round(t, 2)]
     return found
+
+
+def with_r10(figures):
+    if "text_to_image_r10" not in figures:
+        return figures
+    return figures | {"r10": (figures["image_to_text_r10"] + figures["text_to_image_r10"]) / 2}
 
 
 def spread(values):
