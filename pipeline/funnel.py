@@ -93,7 +93,7 @@ def read_funnel(dataset: Store, until: StageName = "shard") -> Funnel:
     splits: Counter[str] = Counter()
     for commit in cut:
         splits[commit.facts["split"]] += commit.rows_out
-    if cut:
+    if cut and commits_of("shard", "order"):  # merged shards were ordered elsewhere
         ordered, placed = _sum(commits_of("shard", "order")), _sum(commits_of("shard", "sort"))
         taken = sum(commit.rows_in for commit in commits_of("shard", "order")) - ordered.pop("not_kept", 0)
         earlier = placed.pop("in_earlier_shards", 0)

@@ -93,7 +93,7 @@ def _metadata(manifest: Manifest) -> str:
 
 def _lead(manifest: Manifest) -> str:
     if manifest.sources:
-        return f"Pairs of media and texts in WebDataset tars, merged from {len(manifest.sources)} datasets by pairmill."
+        return "Pairs of media and texts in WebDataset tars, merged by pairmill from the datasets named below."
     law = ""
     for last in manifest.generations[-1:]:
         limits = [f"{last.samples:,} samples"] if last.samples else []
@@ -110,6 +110,7 @@ def _splits(manifest: Manifest) -> str:
     fractions = [
         f"{fraction:g} of the samples whose list names no split are `{name}`, by a hash of their key"
         for generation in manifest.generations[-1:]
+        if not manifest.sources
         for name, fraction in sorted(generation.splits.items())
     ]
     said = f"\n{'; '.join(fractions)}. Adding data moves no sample to another split.\n" if fractions else ""

@@ -54,7 +54,8 @@ def test_generations_and_sources_are_listed():
     sources = (Merged("a", "c" * 64, 40), Merged("b", "d" * 64, 8))
     generations = (Generation({"train": 2}, dataset="a"), Generation({"train": 1}, 7, dataset="b"))
     text = card(manifest(generations=generations, sources=sources))
-    assert "merged from 2 datasets" in text
+    assert "merged by pairmill from the datasets named below" in text
+    assert "0.1 of the samples" not in text
     assert "| 1 | b | 7 | train 1 |" in text
     assert f"| a | 40 | `{'c' * 64}` |" in text
 

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.engine import Engine, EngineConfig
 from pipeline.errors import AskedWrongly, DatasetError, StoreError
+from pipeline.funnel import read_funnel
 from pipeline.shard.manifest import read_manifest
 from pipeline.shard.merge import merge
 from pipeline.shard.reader import ShardReader
@@ -72,6 +73,7 @@ def test_shards_follow_one_another_byte_for_byte(two, tmp_path):
     assert manifest.sources[0].fingerprint == read_manifest(two[0].dataset).fingerprint()
     assert [(item.dataset, item.seed) for item in manifest.generations] == [("one", 0), ("two", 7)]
     assert verify(out) == []
+    assert read_funnel(out).splits == {name: split.samples for name, split in manifest.splits.items()}
     media = two[0].media | two[1].media
     found = {example.key: example.media for example in ShardReader(out.url).share(seed=0, epoch=0)}
     assert found.items() <= media.items()
