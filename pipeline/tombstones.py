@@ -54,6 +54,13 @@ class Tombstones:
             named |= pc.is_in(table.column("hash"), value_set=promised).to_numpy()
         return named
 
+    def names_in_shard(self, index: pa.Table) -> np.ndarray:
+        """Which samples of a shard are named, by the columns key, url and sha256 of its index, [rows] bool."""
+        nothing = pa.nulls(len(index), CANDIDATE.field("companions").type)
+        bodies = pc.binary_join_element_wise("sha256", index.column("sha256").cast(pa.string()), ":")
+        columns = [index.column("key"), index.column("url"), nothing, bodies]
+        return self.names(pa.table(columns, names=["key", "url", "companions", "hash"]))
+
     def without(self, table: pa.Table) -> pa.Table:
         """Candidates whose named rows keep their key alone."""
         return blanked(table, self.names(table)) if self else table

@@ -12,6 +12,7 @@ from typing import Any
 from cluster.progress import StageProgress
 from cluster.site import load_site
 from pipeline.engine import Engine, ray_session
+from pipeline.forget.carry_out import finish_forgets
 from pipeline.shard.layouts.stage import unpack as unpack_shards
 from pipeline.shard.manifest import Manifest
 from pipeline.shard.merge import merge as merge_datasets
@@ -22,6 +23,7 @@ def merge(options: argparse.Namespace) -> dict[str, Any]:
     """Bring the shards of several datasets into one."""
     name = options.name or options.out.rstrip("/").rsplit("/", 1)[-1]
     with _engine(options) as engine:
+        finish_forgets(engine)
         manifest = merge_datasets(engine, options.datasets, name, duplicates=options.duplicates, by=options.by)
     return _told(options.out, manifest, f"next: pairmill verify {options.out}")
 

@@ -20,9 +20,12 @@ from pipeline.shard.cut import Cut
 from pipeline.shard.files import SHARDS, most_frequent, shard_name
 from pipeline.shard.manifest import ShardEntry
 from pipeline.shard.without import ShardFiles, shard_without
+from pipeline.shuffle import read_parquet
 from pipeline.stage import Copy, Made, Part, Resources, Workspace
 from pipeline.store import Store
+from pipeline.tombstones import read_tombstones
 
+_NAMING = ["key", "url", "sha256"]
 By = Literal["copy", "link"]
 """`link`: a shard is the same file in both folders of one file system; nothing ever changes a shard in its place."""
 
@@ -76,8 +79,9 @@ class Merge:
         stats = work.scratch / "stats.json"
         stats.write_bytes(source.read_bytes(f"{entry.tar.removesuffix('.tar')}_stats.json"))
         files, copies = {f"{base}_stats.json": stats}, {}
-        if part.facts["drop"]:
-            files, sha256 = _without(source, entry, part.facts["drop"], base, work.scratch), {}
+        drop = sorted({*part.facts["drop"], *_forgotten(work.dataset, source, entry)})
+        if drop:
+            files, sha256 = _without(source, entry, drop, base, work.scratch), {}
         elif work.dataset.may_copy_from(source):
             copies = {new: Copy(source.url, old, source.size(old), sha256[new]) for new, old in names.items()}
             _check_size(source, entry, copies[f"{base}.tar"].bytes)
@@ -89,8 +93,16 @@ class Merge:
         licences = json.loads(files[f"{base}_stats.json"].read_bytes()).get("licence", {})
         facts = {name: part.facts[name] for name in ("split", "index", "generation")}
         facts |= {"licence": most_frequent(licences), "of": {"dataset": part.facts["dataset"], "shard": entry.name}}
-        samples = entry.samples - len(part.facts["drop"])
+        samples = entry.samples - len(drop)
         return Made(files, entry.samples, samples, {}, facts, sha256, copies)
+
+
+def _forgotten(dataset: Store, source: Store, entry: ShardEntry) -> list[int]:
+    """Rows that were forgotten in the merged dataset, which a shard that is brought over again must not bring back."""
+    tombstones = read_tombstones(dataset)
+    if not tombstones:
+        return []
+    return np.flatnonzero(tombstones.names_in_shard(read_parquet(source, entry.index, _NAMING))).tolist()
 
 
 def _copy(source: Store, name: str, local: Path, wanted: str) -> None:

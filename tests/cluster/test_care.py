@@ -65,7 +65,7 @@ def said(capsys, *arguments):
 
 
 def test_a_life_before_and_after(curated, capsys):
-    dataset, run, batches = curated
+    dataset, _, batches = curated
     key = batches[3][2]
     steps = [step for step, keys in enumerate(batches) if key in keys]
     code, traced = said(capsys, "trace", key, "--data", dataset.url)

@@ -4,10 +4,12 @@ import hashlib
 import shutil
 
 from pipeline.curate import DatasetRecipe, curate, retry
+from pipeline.engine import Engine
 from pipeline.forget.carry_out import forget
 from pipeline.forget.select import Selectors
 from pipeline.funnel import read_funnel
 from pipeline.recipe import load
+from pipeline.shard.merge import merge
 from pipeline.shard.verify import verify
 from pipeline.store import Store
 
@@ -130,3 +132,29 @@ def test_an_adopted_folder_loses_it_and_its_source_does_not(plain_world, tmp_pat
     assert outcomes(dataset).count("forgotten") == 1
     assert {mark for mark, files in files_that_say(dataset, marks).items() if files} == set()
     assert {path.name: path.read_bytes() for path in theirs.iterdir()} == before
+
+
+def test_a_merged_dataset_forgets_for_itself_and_for_good(plain_world, copy_of, world, tmp_path):
+    """Merged again, after one of its sources has changed, it does not get back what it forgot."""
+    world.write_list(range(48, 72), "other.tsv")
+    second = world.curate(f"source.path={tmp_path / 'other.tsv'}", "shard.seed=2", dataset=tmp_path / "second")
+    _, first = copy_of(plain_world)
+    merged = Store(str(tmp_path / "merged"))
+    urls = [first.url, second.url]
+    merge(Engine(merged, PROCESS), urls, "merged")
+    samples, rows = samples_of(merged), raw_rows(first)
+    gone = rows[0]["key"]
+    shard = samples[gone][0]
+    also = next(key for key, place in samples.items() if place[0] == shard and key != gone)
+    forget(merged, Selectors(keys=(gone,)), PROCESS)
+    assert verify(merged) == []
+    assert samples_of(merged).keys() == samples.keys() - {gone}
+    files = all_files(merged)
+    merge(Engine(merged, PROCESS), urls, "merged")
+    changed = {name for name, data in all_files(merged).items() if files.get(name) != data}
+    assert changed <= {"commits/manifest/all.json"}
+    forget(first, Selectors(keys=(also,)), PROCESS)
+    assert gone in samples_of(first)
+    merge(Engine(merged, PROCESS), urls, "merged")
+    assert samples_of(merged).keys() == samples.keys() - {gone, also}
+    assert verify(merged) == []
