@@ -87,7 +87,7 @@ def test_all_stages_learn_the_same(runs):
 def test_the_run_folder_holds_what_it_promises(runs):
     names = {path.name for path in (runs / "whole-1").iterdir()} - {".scratch"}
     wanted = {"recipe.json", "environment.json", "lineage.json", "tokenizer", "metrics.jsonl", "tensorboard"}
-    assert names == wanted | {"checkpoints", "export"}
+    assert names == wanted | {"checkpoints", "export", "manifests"}
     assert any((runs / "whole-1" / "tensorboard").iterdir())
     environment = json.loads((runs / "whole-1" / "environment.json").read_text())
     assert environment["workers"] == 2
