@@ -25,6 +25,8 @@ from fsspec.exceptions import FSTimeoutError
 
 from pipeline.errors import StoreError
 
+CONNECTIONS = 64
+"""Requests at once to a bucket from one process; the client's own 10 make a cut wait for latency."""
 _UPLOADS = 3
 _STALLED_S = 60.0
 _SLOWEST_BYTES_PER_S = 256e3
@@ -70,7 +72,9 @@ class Store:
             try:
                 protocol = "file" if self.is_local else urlsplit(self.url).scheme
                 # Listings are cached by default; a stale one would hide parts that others have published.
-                options = {} if self.is_local else {"use_listings_cache": False}
+                options: dict[str, Any] = {} if self.is_local else {"use_listings_cache": False}
+                if protocol in ("s3", "s3a"):
+                    options["config_kwargs"] = {"max_pool_connections": CONNECTIONS}
                 self._cache.update(pid=pid, fs=fsspec.filesystem(protocol, **options))
             except (ImportError, ValueError) as error:
                 raise StoreError(f"{self.url}: cannot open this kind of store: {error}") from None

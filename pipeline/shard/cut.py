@@ -24,9 +24,9 @@ from pipeline.shard.files import SHARDS, Placed, index_table, most_frequent, sha
 from pipeline.shard.hashed_tar import HashedTar
 from pipeline.shard.order import FETCH, Sort, committed
 from pipeline.shard.plan import PlannedShard
-from pipeline.shard.ranges import RangeReader, Span, SpanMissing
+from pipeline.shard.ranges import RangeOptions, RangeReader, Span, SpanMissing
 from pipeline.stage import Made, Part, Resources, Workspace
-from pipeline.store import Store
+from pipeline.store import CONNECTIONS, Store
 from pipeline.tar import BLOCK, Member
 
 _WINDOW_BYTES = 32 << 20
@@ -109,7 +109,7 @@ def _rows(dataset: Store, bucket: str, start: int, stop: int) -> pa.Table:
 def _write_tar(tar: HashedTar, table: pa.Table, dataset: Store) -> list[Placed]:
     """Write all samples, in order."""
     rows = table.select(_TAR_COLUMNS).to_pylist()
-    reader = RangeReader(dataset)
+    reader = RangeReader(dataset, RangeOptions(connections=CONNECTIONS))
     windows = list(_windows(rows))
     placed = []
     with ThreadPoolExecutor(1) as ahead:
