@@ -57,7 +57,7 @@ def main():
     if options.s3:
         from writer_s3 import on_s3
 
-        result["s3"] = on_s3(num_samples)
+        result["s3"] = on_s3(2_000)
     print(json.dumps({**result, **about("pairmill", "webdataset", "numpy", "pyarrow", "moto", "s3fs", "boto3")}))
 
 
