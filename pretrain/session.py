@@ -1,6 +1,7 @@
 """What a run needs before its first step: a run folder that belongs to this recipe, a tokenizer, readers, a model.
 
-    recipe.json  environment.json  lineage.json  tokenizer/  metrics.jsonl  tensorboard/  checkpoints/  export/
+    recipe.json  environment.json  lineage.json  manifests/  tokenizer/  metrics.jsonl  tensorboard/  checkpoints/
+    export/
 
 A run folder that holds a checkpoint is resumed, and only by the recipe and the data that made it.
 """
