@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +50,11 @@ class Member:
     offset: int
     data_offset: int
     data_size: int
+
+    @property
+    def end(self) -> int:
+        """Where the next header begins: behind the bytes and their padding."""
+        return self.data_offset + self.data_size + (-self.data_size % BLOCK)
 
 
 def header(name: str, size: int) -> bytes:
@@ -104,21 +109,31 @@ def read_members(stream: IO[bytes]) -> Iterator[Member]:
 
     Raises: ValueError: a header that this module does not write (damaged or foreign), or no end of the archive.
     """
-    size = stream.seek(0, 2)
+
+    def block_at(offset: int) -> bytes:
+        stream.seek(offset)
+        return stream.read(BLOCK)
+
+    return walk_headers(block_at, stream.seek(0, 2))
+
+
+def walk_headers(block_at: Callable[[int], bytes], size: int) -> Iterator[Member]:
+    """The members of a tar of `size` bytes, by what `block_at` gives of it: 512 bytes from there, fewer at its end.
+
+    Offsets ascend. Raises: ValueError: as `read_members`.
+    """
     offset = 0
     while True:
-        stream.seek(offset)
-        block = stream.read(BLOCK)
+        block = block_at(offset)
         if len(block) < BLOCK:
             raise ValueError(f"truncated: the end of the archive is missing at byte {offset} of {size}")
         if block == b"\0" * BLOCK:
             break
         member = parse_header(block, offset)
-        following = member.data_offset + member.data_size + (-member.data_size % BLOCK)
-        if following > size:
-            raise ValueError(f"truncated: member {member.name} ends at byte {following}, the file at {size}")
+        if member.end > size:
+            raise ValueError(f"truncated: member {member.name} ends at byte {member.end}, the file at {size}")
         yield member
-        offset = following
+        offset = member.end
     wanted = closed_size(offset)
     if size != wanted:
         raise ValueError(f"the archive ends at byte {offset}, so {wanted} bytes were wanted, not {size}")

@@ -29,7 +29,7 @@ from pipeline.recipe import check
 from pipeline.shard.reader import ShardReader
 from pipeline.store import Store
 from pretrain.checkpoint import Checkpoint, newest
-from pretrain.consumed import READING, keep_account
+from pretrain.consumed import LINEAGE, READING, RECIPE, keep_account
 from pretrain.encoders.text import Vocabulary
 from pretrain.models.table import build_model
 from pretrain.momentum import Teacher
@@ -39,8 +39,6 @@ from pretrain.transform import AugmentConfig
 from pretrain.world import World
 
 TOKENIZER = "tokenizer"
-RECIPE = "recipe.json"
-LINEAGE = "lineage.json"
 ENVIRONMENT = "environment.json"
 
 

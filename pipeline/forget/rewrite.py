@@ -27,16 +27,15 @@ from pipeline.commit import (
 from pipeline.errors import DatasetError
 from pipeline.forget.hops import Edit, Rewritten, rewritten
 from pipeline.forget.request import read_request
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.stage import Made, Part, Stage, Workspace
 from pipeline.store import Store
 
 
-class Rewrite:
+class Rewrite(Stage):
     """Rewrites parts for one request."""
 
     name: ClassVar[str] = FORGETTING
     version: ClassVar[int] = 1
-    resources = Resources(cpus=1)
 
     def __init__(self, request: str, nodes: Mapping[str, np.ndarray] | None = None) -> None:
         """`nodes`: step -> values that no row has any more, which its tables are rid of: see `nodes.py`."""
@@ -50,9 +49,6 @@ class Rewrite:
     def part(commit: Commit) -> Part:
         """The descriptor of a part to rewrite."""
         return Part(f"{commit.stage}@{commit.part}", ((commit.stage, commit.part),))
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def make(self, part: Part, work: Workspace) -> Made:
         """Rewrite one part. Raises: DatasetError: a file is not what its record says."""

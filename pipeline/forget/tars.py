@@ -33,13 +33,12 @@ def gaps(tar: Path, keys: Collection[str]) -> Iterator[Gap]:
     with tar.open("rb") as stream:
         for member in read_members(stream):
             key = member.name.partition(".")[0]
-            stop = member.data_offset + member.data_size + (-member.data_size % BLOCK)
             if open_ is not None and open_.key == key:
-                open_ = Gap(key, open_.start, stop)
+                open_ = Gap(key, open_.start, member.end)
                 continue
             if open_ is not None:
                 yield open_
-            open_ = Gap(key, member.offset, stop) if key in keys else None
+            open_ = Gap(key, member.offset, member.end) if key in keys else None
     if open_ is not None:
         yield open_
 

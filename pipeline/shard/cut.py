@@ -25,7 +25,7 @@ from pipeline.shard.hashed_tar import HashedTar
 from pipeline.shard.order import FETCH, Sort, committed
 from pipeline.shard.plan import PlannedShard
 from pipeline.shard.ranges import RangeOptions, RangeReader, Span, SpanMissing
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.stage import Made, Part, Stage, Workspace
 from pipeline.store import CONNECTIONS, Store
 from pipeline.tar import BLOCK, Member
 
@@ -41,12 +41,11 @@ _TAR_COLUMNS = [
 Row = Mapping[str, Any]
 
 
-class Cut:
+class Cut(Stage):
     """Makes one shard per part."""
 
     name = "cut"
     version = 3
-    resources = Resources(cpus=1)
 
     def __init__(self, raw: str, dataset_name: str, generation: int = 0) -> None:
         """Take `raw`, the hash of the content of all raw parts: a shard's bytes come from them.
@@ -60,9 +59,6 @@ class Cut:
     def settings(self) -> Any:
         """A shard depends on its rows, which are its inputs, and on the raw tars."""
         return {"raw": self.raw, "dataset": self.dataset_name, "generation": self.generation}
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def part(self, shard: PlannedShard) -> Part:
         """The descriptor of one shard."""

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.commit import read_commits
 from pipeline.errors import DatasetError, RecipeError
 from pipeline.shard.config import ShardConfig
 from pipeline.shard.cut import Cut
+from pipeline.shard.key_log import keys_of
 from pipeline.shard.manifest import MANIFEST, Generation, Manifest, ShardEntry, read_manifest
 from pipeline.shard.order import committed, order_of
 from pipeline.shuffle import Scatter
@@ -81,10 +81,9 @@ class Taken(Scatter):
 
     def rows(self, part: Part, work: Workspace) -> pa.Table:
         """Order and key of each sample of the shard."""
-        with work.dataset.open(committed(work.dataset, Cut.name, part.id).file(".parquet")) as stream:
-            keys = pq.ParquetFile(stream).read(columns=["key"]).column("key")
-        order = pa.array([order_of(self.seed, key) for key in keys.to_pylist()], pa.uint64())
-        return pa.table({"order": order, "key": keys.cast(pa.string())})
+        keys = keys_of(work.dataset, committed(work.dataset, Cut.name, part.id).file(".parquet"))
+        order = pa.array([order_of(self.seed, key) for key in keys], pa.uint64())
+        return pa.table({"order": order, "key": pa.array(keys, pa.string())})
 
 
 def standing_generations(dataset: Store, config: ShardConfig) -> tuple[Finished, ...]:

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.shuffle import read_parquet
+from pipeline.store import Store
+
 _RANGES = 256
 _ENTRY = np.dtype([("hash", np.uint64), ("shard", np.uint32)])
 
@@ -20,6 +23,11 @@ _ENTRY = np.dtype([("hash", np.uint64), ("shard", np.uint32)])
 def hashes_of(keys: Iterable[str]) -> np.ndarray:
     """[keys] uint64 hashes."""
     return np.frombuffer(b"".join(hashlib.blake2b(key.encode(), digest_size=8).digest() for key in keys), np.uint64)
+
+
+def keys_of(dataset: Store, index: str) -> list[str]:
+    """The keys of a shard, by its index."""
+    return read_parquet(dataset, index, ["key"]).column("key").to_pylist()
 
 
 class KeyLog:
@@ -38,7 +46,15 @@ class KeyLog:
             with self._path(number).open("ab") as stream:
                 stream.write(entries[starts[number] : starts[number + 1]].tobytes())
 
-    def suspects(self) -> Iterator[tuple[int, frozenset[int]]]:
+    def suspects(self) -> dict[int, set[int]]:
+        """Shard -> those of its hashes that come more than once."""
+        found: dict[int, set[int]] = {}
+        for value, shards in self._repeated():
+            for shard in shards:
+                found.setdefault(shard, set()).add(value)
+        return found
+
+    def _repeated(self) -> Iterator[tuple[int, frozenset[int]]]:
         """(hash, shards) of each hash that comes more than once."""
         for number in range(_RANGES):
             if not self._path(number).exists():

@@ -16,13 +16,12 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from pipeline.commit import read_commits
 from pipeline.engine import Engine
 from pipeline.errors import AskedWrongly, DatasetError
 from pipeline.shard.cut import Cut
-from pipeline.shard.key_log import KeyLog, hashes_of
+from pipeline.shard.key_log import KeyLog, hashes_of, keys_of
 from pipeline.shard.manifest import Manifest, Merged, read_manifest
 from pipeline.shard.merge_stage import By, Merge, SourceShard
 from pipeline.shard.publish import Publish
@@ -109,17 +108,14 @@ def _twice(engine: Engine, sources: Sequence[Store], shards: Sequence[SourceShar
     order = sorted(range(len(shards)), key=lambda number: (shards[number].source, number))
     addresses = [_address(source) for source in sources]
     items = [(number, addresses[shards[number].source], shards[number].entry.index) for number in order]
-    suspects: dict[int, set[int]] = {}
     with KeyLog() as keys:
         for number, hashes in engine.each("keys", _hashes, items):
             keys.add(number, hashes)
-        for value, numbers in keys.suspects():
-            for number in numbers:
-                suspects.setdefault(number, set()).add(value)
+        suspects = keys.suspects()
     first: dict[str, int] = {}
     found = []
     for number in (number for number in order if number in suspects):
-        listed = _keys(sources[shards[number].source], shards[number].entry.index)
+        listed = keys_of(sources[shards[number].source], shards[number].entry.index)
         for row, (key, value) in enumerate(zip(listed, hashes_of(listed).tolist(), strict=True)):
             if value in suspects[number]:
                 if key in first:
@@ -135,12 +131,7 @@ def _address(source: Store) -> str:
 
 def _hashes(_: Store, item: tuple[int, str, str]) -> tuple[int, np.ndarray]:
     number, url, index = item
-    return number, hashes_of(_keys(Store(url), index))
-
-
-def _keys(source: Store, index: str) -> list[str]:
-    with source.open(index) as stream:
-        return pq.ParquetFile(stream).read(columns=["key"]).column("key").to_pylist()
+    return number, hashes_of(keys_of(Store(url), index))
 
 
 def _told_of(twice: Sequence[_Twice], sources: Sequence[Store], shards: Sequence[SourceShard]) -> str:

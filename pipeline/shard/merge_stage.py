@@ -21,7 +21,7 @@ from pipeline.shard.files import SHARDS, most_frequent, shard_name
 from pipeline.shard.manifest import ShardEntry
 from pipeline.shard.without import ShardFiles, shard_without
 from pipeline.shuffle import read_parquet
-from pipeline.stage import Copy, Made, Part, Resources, Workspace
+from pipeline.stage import Copy, Made, Part, Stage, Workspace
 from pipeline.store import Store
 from pipeline.tombstones import read_tombstones
 
@@ -46,12 +46,11 @@ class SourceShard:
         return self.entry.samples - len(self.drop)
 
 
-class Merge:
+class Merge(Stage):
     """Brings over one shard per part. To all that follows its parts are shards, however they came to be."""
 
     name = Cut.name
     version = 1
-    resources = Resources(cpus=1)
 
     def __init__(self, urls: Sequence[str], by: By) -> None:
         """Take the folders of the datasets; where they lie, and how files come over, changes no byte."""
@@ -60,9 +59,6 @@ class Merge:
     def settings(self) -> Any:
         """Nothing but the shards themselves: see `part`."""
         return "merge"
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def part(self, shard: SourceShard, index: int, generation: int, dataset: str) -> Part:
         """The descriptor of one shard, which becomes number `index` of its split."""

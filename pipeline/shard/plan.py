@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pipeline.commit import Commit
 from pipeline.shard.config import ShardConfig
 from pipeline.shard.order import Sort, committed
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.stage import Made, Part, Stage, Workspace
 from pipeline.store import Store
 from pipeline.tar import most_members_bytes
 
@@ -130,12 +130,11 @@ def _between(ends: np.ndarray, start: int, stop: int) -> int:
     return int(ends[stop - 1]) - (int(ends[start - 1]) if start else 0) if stop > start else 0
 
 
-class Plan:
+class Plan(Stage):
     """Plans all shards of a run in one part, so that a rerun on the same buckets reads nothing again."""
 
     name = "plan"
     version = 1
-    resources = Resources(cpus=1)
 
     def __init__(self, config: ShardConfig, first: Mapping[str, int] | None = None) -> None:
         self.limits = {"samples": config.samples, "bytes": config.bytes}
@@ -144,9 +143,6 @@ class Plan:
     def settings(self) -> Any:
         """The limits, and where numbering begins."""
         return {**self.limits, "first": self.first}
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def part(self, buckets: Sequence[str]) -> Part:
         """The one part, from sorted buckets in the order of `order`."""

@@ -18,15 +18,14 @@ from pipeline.shard.card import card
 from pipeline.shard.cut import Cut
 from pipeline.shard.files import SHARDS, shard_name
 from pipeline.shard.manifest import MANIFEST, Generation, Manifest, Merged, ShardEntry, Split, indexes_beside
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.stage import Made, Part, Stage, Workspace
 
 
-class Publish:
+class Publish(Stage):
     """Writes the manifest, the indexes of other readers, and the dataset card."""
 
     name = "manifest"
     version = 2
-    resources = Resources(cpus=1)
 
     def __init__(self, name: str, generations: Sequence[Generation], sources: Sequence[Merged] = ()) -> None:
         self.dataset_name, self.generations, self.sources = name, tuple(generations), tuple(sources)
@@ -34,9 +33,6 @@ class Publish:
     def settings(self) -> Any:
         """What the manifest says beside the shards."""
         return [self.dataset_name, *([asdict(item) for item in items] for items in (self.generations, self.sources))]
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def part(self, shards: Sequence[str], told: Mapping[str, Any] | None = None) -> Part:
         """The descriptor of the only part.

@@ -10,32 +10,24 @@ from collections.abc import Iterable
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.commit import Commit
 from pipeline.record import Status
 from pipeline.rights import cause_of
 from pipeline.shard.order import FETCH, committed
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.shuffle import read_parquet
+from pipeline.stage import Made, Part, Stage, Workspace
 
 _REFUSED = (Status.OPTED_OUT, Status.BLOCKLISTED, Status.DEFERRED)
 _BY_THE_PAGE = "opted out by the page"
 """In the detail of a row whose list is a crawl: the page said so, before its media were asked for."""
 
 
-class Survey:
+class Survey(Stage):
     """Counts the refusals of one raw part."""
 
     name = "survey"
     version = 1
-    resources = Resources(cpus=1)
-
-    def settings(self) -> Any:
-        """None: facts are counted as they are."""
-        return {}
-
-    def setup(self) -> None:
-        """Nothing to load."""
 
     def part(self, id: str) -> Part:
         """The descriptor of one raw part."""
@@ -43,8 +35,8 @@ class Survey:
 
     def make(self, part: Part, work: Workspace) -> Made:
         """Count rows by outcome and cause."""
-        with work.dataset.open(committed(work.dataset, FETCH, part.id).file(".parquet")) as stream:
-            table = pq.ParquetFile(stream).read(columns=["outcome", "detail"])
+        name = committed(work.dataset, FETCH, part.id).file(".parquet")
+        table = read_parquet(work.dataset, name, ["outcome", "detail"])
         detail = table.column("detail")
         counts: Counter[tuple[str, str]] = Counter()
         for outcome in _REFUSED:

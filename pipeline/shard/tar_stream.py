@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pipeline.store import Store
-from pipeline.tar import BLOCK, closed_size, parse_header
+from pipeline.tar import BLOCK, walk_headers
 
 _READ_BYTES = 8 << 20
 """Bytes of one read: a remote one costs about as long as its latency."""
@@ -60,22 +60,8 @@ class TarStream:
 
     def __iter__(self) -> Iterator[StreamedMember]:
         """The members in order. Raises: ValueError: a header that pairmill does not write, or no end of the archive."""
-        while True:
-            offset = self._position
-            block = self.take(BLOCK)
-            if len(block) < BLOCK:
-                raise ValueError(f"truncated: the end of the archive is missing at byte {offset} of {self._size}")
-            if block == b"\0" * BLOCK:
-                break
-            member = parse_header(block, offset)
-            following = member.data_offset + member.data_size + (-member.data_size % BLOCK)
-            if following > self._size:
-                raise ValueError(f"truncated: member {member.name} ends at byte {following}, the file at {self._size}")
+        for member in walk_headers(self._block_at, self._size):
             yield StreamedMember(member.name, member.data_offset, member.data_size, self)
-            self._skip(following - self._position)
-        wanted = closed_size(offset)
-        if self._size != wanted:
-            raise ValueError(f"the archive ends at byte {offset}, so {wanted} bytes were wanted, not {self._size}")
 
     def take(self, size: int) -> bytes:
         """The next `size` bytes; fewer at the end of the file alone."""
@@ -92,6 +78,10 @@ class TarStream:
         while self._load():
             self._advance(len(self._block))
         return self._position, self._source.digest.hexdigest()
+
+    def _block_at(self, offset: int) -> bytes:
+        self._skip(offset - self._position)
+        return self.take(BLOCK)
 
     def _skip(self, size: int) -> None:
         while size and self._load():

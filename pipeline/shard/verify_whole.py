@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import pyarrow.parquet as pq
-
 from pipeline.commit import Commit, FileStamp
 from pipeline.errors import StoreError
 from pipeline.shard.files import SHARDS
-from pipeline.shard.key_log import KeyLog, hashes_of
+from pipeline.shard.key_log import KeyLog, hashes_of, keys_of
 from pipeline.shard.manifest import MANIFEST, Generation, Manifest, ShardEntry, indexes_beside
 from pipeline.shard.problem import Problem, Remedies
 from pipeline.shard.verify_shard import ShardSeen
@@ -119,15 +117,11 @@ def twice(
     dataset: Store, entries: Mapping[int, ShardEntry], keys: KeyLog, remedies: Remedies
 ) -> Iterator[Problem]:
     """Keys that more than one sample has: a second look at the shards that 64 bits of hash point to."""
-    suspects: dict[int, set[int]] = {}
-    for value, shards in keys.suspects():
-        for number in shards:
-            suspects.setdefault(number, set()).add(value)
+    suspects = keys.suspects()
     first: dict[str, ShardEntry] = {}
     for number in sorted(suspects):
         entry = entries[number]
-        with dataset.open(entry.index) as stream:
-            listed = pq.ParquetFile(stream).read(columns=["key"]).column("key").to_pylist()
+        listed = keys_of(dataset, entry.index)
         for key, value in zip(listed, hashes_of(listed).tolist(), strict=True):
             if value not in suspects[number]:
                 continue

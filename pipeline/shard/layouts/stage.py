@@ -8,13 +8,10 @@ Running again does what is missing; the same shards give the same files. Media a
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
-
-import pyarrow.parquet as pq
+from typing import Any, BinaryIO, Literal
 
 from pipeline.engine import Engine
 from pipeline.errors import AskedWrongly, DatasetError
@@ -23,7 +20,8 @@ from pipeline.shard.layouts.layout import Layout, Place, Sample
 from pipeline.shard.layouts.mds import Mds
 from pipeline.shard.layouts.parquet import Parquet
 from pipeline.shard.manifest import Manifest, ShardEntry, read_manifest
-from pipeline.stage import Made, Part, Resources, Workspace
+from pipeline.shuffle import read_parquet
+from pipeline.stage import Made, Part, Stage, Workspace
 from pipeline.store import Store
 from pipeline.tar import Member, read_members
 
@@ -32,12 +30,11 @@ LAYOUTS: dict[str, type[Layout]] = {layout.name: layout for layout in (Files, Pa
 _KINDS = ("image", "video", "audio")
 
 
-class Unpack:
+class Unpack(Stage):
     """Writes one shard in another layout per part."""
 
     name = "unpack"
     version = 1
-    resources = Resources(cpus=1)
 
     def __init__(self, source: Store, layout: LayoutName) -> None:
         self.source, self.layout = source, LAYOUTS[layout]()
@@ -46,9 +43,6 @@ class Unpack:
         """The layout; the shards are facts of the parts."""
         return [self.layout.name, self.layout.version]
 
-    def setup(self) -> None:
-        """Nothing to load."""
-
     def part(self, entry: ShardEntry, place: Place) -> Part:
         """The descriptor of one shard."""
         return Part(entry.id, (), {"entry": asdict(entry), "place": asdict(place)})
@@ -56,8 +50,7 @@ class Unpack:
     def make(self, part: Part, work: Workspace) -> Made:
         """Write the files of one shard."""
         entry, place = ShardEntry(**part.facts["entry"]), Place(**part.facts["place"])
-        with self.source.open(entry.index) as stream:
-            rows = pq.ParquetFile(stream).read().to_pylist()
+        rows = read_parquet(self.source, entry.index).to_pylist()
         with self.source.fetched(entry.tar) as path:
             files = self.layout.write(_samples(path, rows, f"{self.source.url}/{entry.tar}"), place, work.scratch)
         return Made(files, entry.samples, len(rows))
@@ -72,19 +65,17 @@ def _samples(path: Path, rows: list[dict[str, Any]], where: str) -> Iterator[Sam
                 companions = {item["member"]: members[item["member"]] for item in row.get("companions") or ()}
                 yield Sample(
                     row,
-                    _bytes(stream.fileno(), members[row["member"]]),
-                    _bytes(stream.fileno(), members[f"{row['key']}.json"]),
-                    {name: _bytes(stream.fileno(), member) for name, member in companions.items()},
+                    _bytes(stream, members[row["member"]]),
+                    _bytes(stream, members[f"{row['key']}.json"]),
+                    {name: _bytes(stream, member) for name, member in companions.items()},
                 )
         except (ValueError, KeyError) as error:
             raise DatasetError(f"{where}: is not what its index says ({error}). Run `pairmill verify`.") from error
 
 
-def _bytes(descriptor: int, member: Member) -> bytes:
-    data = os.pread(descriptor, member.data_size, member.data_offset)
-    while len(data) < member.data_size:  # one call gives at most 2 GiB
-        data += os.pread(descriptor, member.data_size - len(data), member.data_offset + len(data))
-    return data
+def _bytes(stream: BinaryIO, member: Member) -> bytes:
+    stream.seek(member.data_offset)
+    return stream.read(member.data_size)
 
 
 def unpack(engine: Engine, source: Store, layout: LayoutName) -> Manifest:
