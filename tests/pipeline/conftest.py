@@ -1,4 +1,4 @@
-"""An S3 server that fails on purpose."""
+"""An S3 server that fails on purpose, and a stop at any write."""
 
 import asyncio
 import os
@@ -86,6 +86,34 @@ class FaultyS3:
         up_writer.close()
         writer.write(answer[: len(answer) // 2] if fault == "cut" else answer)
         await writer.drain()
+
+
+class Stop(BaseException):
+    """What takes the place of a kill."""
+
+
+@pytest.fixture
+def stopped_at(monkeypatch):
+    """stopped_at(call, number, act, *given): act with so many of the store's calls let through; was it stopped?"""
+
+    def act_until(call, number, act, *given):
+        real, left = getattr(Store, call), [number]
+
+        def stopping(self, *arguments):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Stop
+            return real(self, *arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, call, stopping)
+            try:
+                act(*given)
+            except Stop:
+                return True
+        return False
+
+    return act_until
 
 
 @pytest.fixture

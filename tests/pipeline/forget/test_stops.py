@@ -20,38 +20,15 @@ from .conftest import PROCESS, all_files, files_that_say, raw_rows
 ADVICE = "Run `pairmill forget DATASET`, or `pairmill curate` with its recipe: either finishes it."
 
 
-class Stop(BaseException):
-    """What takes the place of a kill."""
-
-
 def without_clock(files):
     """All but what a clock wrote, and the folders that only exist while something is under way."""
     return {name: data for name, data in files.items() if not name.startswith(("forgotten/", "commits/forget/"))}
 
 
-def stop_after(monkeypatch, call, number, dataset, selectors):
-    """Forget with so many of the store's calls of that name let through; whether it was stopped."""
-    real, left = getattr(Store, call), [number]
-
-    def stopping(self, *arguments):
-        left[0] -= 1
-        if left[0] < 0:
-            raise Stop
-        return real(self, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, call, stopping)
-        try:
-            forget(dataset, selectors, PROCESS)
-        except Stop:
-            return True
-    return False
-
-
 @pytest.mark.parametrize(
     "call", ["put_bytes", "move", *(pytest.param(call, marks=pytest.mark.slow) for call in ("put_file", "delete"))]
 )
-def test_a_stop_at_a_write_is_finished_by_the_next_run(plain_world, copy_of, tmp_path, monkeypatch, call):
+def test_a_stop_at_a_write_is_finished_by_the_next_run(plain_world, copy_of, tmp_path, stopped_at, call):
     world, whole = copy_of(plain_world)
     rows = raw_rows(whole)
     keys, marks = (rows[2]["key"], rows[14]["key"]), [b"zq002x", b"zq014x", rows[2]["media"][-120:-20]]
@@ -65,7 +42,7 @@ def test_a_stop_at_a_write_is_finished_by_the_next_run(plain_world, copy_of, tmp
         for name, data in untouched.items():
             whole.put_bytes(name, data)
         whole = Store(whole.url)
-        if not stop_after(monkeypatch, call, number, whole, Selectors(keys=keys)):
+        if not stopped_at(call, number, forget, whole, Selectors(keys=keys), PROCESS):
             break
         stops += 1
         whole = Store(whole.url)

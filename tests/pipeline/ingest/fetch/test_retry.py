@@ -112,41 +112,24 @@ def test_curate_takes_in_what_came_and_gives_the_bytes_of_a_healthy_web(web, ill
     assert retry(made.dataset, PROCESS).tried == {}
 
 
-class Stop(BaseException):
-    """What takes the place of a kill."""
-
-
-def stopped_retries(made, call, monkeypatch):
+def stopped_retries(made, call, stopped_at):
     """Retry with none, one, two, ... of the store's calls of that name let through, once for each that stops."""
-    real = getattr(Store, call)
+    one_worker = EngineConfig(place="process", workers=1)
     for number in range(40):
-        left = [number]
-
-        def stopping(self, *arguments, left=left):
-            left[0] -= 1
-            if left[0] < 0:
-                raise Stop
-            return real(self, *arguments)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Store, call, stopping)
-            try:
-                retry(made.dataset, EngineConfig(place="process", workers=1))
-                return
-            except Stop:
-                pass
+        if not stopped_at(call, number, retry, made.dataset, one_worker):
+            return
         yield
 
 
 @pytest.mark.parametrize("call", ["put_file", "put_bytes", "delete"])
-def test_a_stop_at_any_write_loses_nothing(ill, recipe, monkeypatch, open_part, call):
+def test_a_stop_at_any_write_loses_nothing(ill, recipe, open_part, stopped_at, call):
     made = recipe("ds", "ingest.partition_rows=12")
     dataset = Store(made.dataset)
     curate(made, PROCESS, until="fetch")
     old = files(dataset, "raw")
     ill.cured = True
     stops = 0
-    for _ in stopped_retries(made, call, monkeypatch):
+    for _ in stopped_retries(made, call, stopped_at):
         stops += 1
         if read_commit(dataset, "fetch", "00000") is None:
             finish_retries(dataset)
@@ -164,14 +147,14 @@ def test_a_stop_at_any_write_loses_nothing(ill, recipe, monkeypatch, open_part, 
 
 
 @pytest.mark.parametrize("call", ["put_file", "put_bytes", "delete"])
-def test_verify_of_a_stopped_retry_says_what_finishes_it(ill, recipe, monkeypatch, call):
+def test_verify_of_a_stopped_retry_says_what_finishes_it(ill, recipe, stopped_at, call):
     """Deleting the record, as is right for a damaged part, would lose the one copy that there is."""
     made = recipe("ds", "ingest.partition_rows=12")
     dataset = Store(made.dataset)
     curate(made, PROCESS)
     ill.cured = True
     advised = 0
-    for _ in stopped_retries(made, call, monkeypatch):
+    for _ in stopped_retries(made, call, stopped_at):
         found = [str(problem) for problem in verify(dataset)]
         if dataset.list("commits/retry", ".json"):
             advised += 1
